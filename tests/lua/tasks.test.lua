@@ -9,7 +9,7 @@ test("commands overlap", function(t)
     for i = 1, 4 do tasks[i] = co.spawn(function() return vm:run("sleep 1; echo " .. i).stdout end) end
     for i, task in ipairs(tasks) do t:assert_eq(task:join("30s"), i .. "\n") end
   end)
-  t:assert(took < 2.5, ("took %.2f s"):format(took))
+  t:assert(took < 3.5, ("took %.2f s, one after the other would be 4"):format(took))
 end)
 
 test("plain coroutines may call the guest", function(t)

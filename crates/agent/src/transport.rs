@@ -47,7 +47,7 @@ pub(crate) struct Transport {
 }
 
 /// What a read found.
-pub(crate) enum Received {
+pub(crate) enum ReadOutcome {
     Bytes(usize),
     Nothing,
     /// The host has closed the connection, or has not opened it yet.
@@ -132,14 +132,14 @@ impl Transport {
         })
     }
 
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> Received {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> ReadOutcome {
         match fd::read(self.fd.as_raw_fd(), buffer) {
             // A serial line without bytes may read as empty, too.
-            Ok(0) if self.kind == Kind::Line => Received::Nothing,
-            Ok(0) => Received::Gone,
-            Ok(got) => Received::Bytes(got),
-            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
-            Err(_) => Received::Gone,
+            Ok(0) if self.kind == Kind::Line => ReadOutcome::Nothing,
+            Ok(0) => ReadOutcome::Gone,
+            Ok(got) => ReadOutcome::Bytes(got),
+            Err(Errno::AGAIN | Errno::INTR) => ReadOutcome::Nothing,
+            Err(_) => ReadOutcome::Gone,
         }
     }
 

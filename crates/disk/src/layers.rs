@@ -24,14 +24,14 @@ pub(crate) struct Layers {
 }
 
 /// Slots that a write has taken and fills.
-pub(crate) struct Taken {
+pub(crate) struct TakenSlots {
     file: Arc<SlotFile>,
     id: u16,
     slot: u64,
     blocks: u64,
 }
 
-impl Taken {
+impl TakenSlots {
     /// Writes data, `skip` bytes after the start of the first slot.
     pub(crate) fn write(&self, skip: u64, data: &[u8]) -> io::Result<()> {
         self.file.write(self.slot, skip, data)
@@ -109,7 +109,7 @@ impl Layers {
     }
 
     /// Takes slots that follow each other, for the caller to fill.
-    pub(crate) fn take(&mut self, blocks: u64) -> io::Result<Taken> {
+    pub(crate) fn take(&mut self, blocks: u64) -> io::Result<TakenSlots> {
         if self.slots.is_none() {
             self.files.push(Arc::new(SlotFile::create(&self.scratch)?));
             self.slots = Some(Slots::default());
@@ -117,7 +117,7 @@ impl Layers {
         let (Some(slots), Some(file)) = (&mut self.slots, self.files.last()) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        Ok(Taken {
+        Ok(TakenSlots {
             file: Arc::clone(file),
             id: u16::try_from(self.files.len() - 1).map_err(io::Error::other)?,
             slot: slots.take(blocks),
@@ -126,13 +126,13 @@ impl Layers {
     }
 
     /// Whether slots were taken from the file that is still being written to.
-    pub(crate) fn is_current(&self, taken: &Taken) -> bool {
+    pub(crate) fn is_current(&self, taken: &TakenSlots) -> bool {
         self.slots.is_some()
             && (self.files.last()).is_some_and(|file| Arc::ptr_eq(file, &taken.file))
     }
 
     /// Frees what was taken, after a failure.
-    pub(crate) fn give_back(&mut self, taken: &Taken) {
+    pub(crate) fn give_back(&mut self, taken: &TakenSlots) {
         if self.is_current(taken) {
             self.release(&taken.runs(), false);
         }

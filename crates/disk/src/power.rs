@@ -5,7 +5,7 @@ use crate::error::DiskError;
 use crate::geometry::Span;
 use crate::overlay::Runs;
 use crate::record::{Record, RecordKind};
-use crate::state::{State, Unflushed};
+use crate::state::{State, VolatileWrites};
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -83,7 +83,7 @@ impl State {
             self.held -= record.held;
             self.layers.map.set(record.span.first_block(), &record.old);
         }
-        self.unflushed = Unflushed::default();
+        self.unflushed = VolatileWrites::default();
         self.flushed = self.last;
         let last = tail.iter().rposition(|record| !record.is_durable);
         let mut random = Rng::with_seed(cut.seed);

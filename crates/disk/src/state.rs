@@ -27,7 +27,7 @@
 //! while they read, so that no slot is freed and taken again below them.
 
 use crate::geometry::{BLOCK, SECTOR, Span, to_usize};
-use crate::layers::{Layers, Taken};
+use crate::layers::{Layers, TakenSlots};
 use crate::overlay::{Address, Run, Runs, block_buffer};
 use crate::record::{Record, RecordKind};
 use rustix::io::Errno;
@@ -49,7 +49,7 @@ pub(crate) struct State {
     pub(crate) last: u64,
     /// Records up to this number are durable.
     pub(crate) flushed: u64,
-    pub(crate) unflushed: Unflushed,
+    pub(crate) unflushed: VolatileWrites,
     /// The weight of all records, bytes.
     pub(crate) held: u64,
     pub(crate) cache_limit: u64,
@@ -60,7 +60,7 @@ pub(crate) struct State {
 
 /// What is volatile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Unflushed {
+pub(crate) struct VolatileWrites {
     pub(crate) writes: u64,
     pub(crate) bytes: u64,
     held: u64,
@@ -75,12 +75,16 @@ pub(crate) struct LogState {
     pub(crate) limit: u64,
     /// The number of the last entry that was dropped because it was full; 0: none was.
     pub(crate) dropped: u64,
+    /// The number of the last command when the disk was saved, if it was restored since: nothing is missing after a
+    /// mark of that moment.
+    pub(crate) saved_at: Option<u64>,
 }
 
 impl LogState {
     /// Whether it lacks entries after that place.
     pub(crate) fn lacks_after(&self, place: u64) -> bool {
-        place < self.start.max(self.dropped)
+        let is_saved = self.saved_at == Some(place) && self.dropped == 0;
+        place < self.start.max(self.dropped) && !is_saved
     }
 }
 
@@ -92,7 +96,7 @@ impl State {
             records: VecDeque::new(),
             last: 0,
             flushed: 0,
-            unflushed: Unflushed::default(),
+            unflushed: VolatileWrites::default(),
             held: 0,
             cache_limit: CACHE_LIMIT,
             log: None,
@@ -103,7 +107,7 @@ impl State {
     /// Makes data that was written to slots the content of its sectors. The edges are completed with what is there.
     pub(crate) fn publish(
         &mut self,
-        taken: &Taken,
+        taken: &TakenSlots,
         span: Span,
         is_durable: bool,
     ) -> io::Result<()> {
@@ -221,7 +225,7 @@ impl State {
             self.mark_boundary(RecordKind::Flush);
         }
         self.flushed = self.last;
-        self.unflushed = Unflushed::default();
+        self.unflushed = VolatileWrites::default();
         self.forget_records();
         self.clear_written_back();
         Ok(())

@@ -19,7 +19,7 @@ const LENGTH_BYTES: usize = 4;
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stamped {
+pub struct TimedEvent {
     /// Nanoseconds since 1970.
     pub ts: i64,
     /// What happened.
@@ -66,7 +66,7 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// [`EncodeError`] for an event that is too long also then.
-pub fn encode(stamped: &Stamped) -> Result<Vec<u8>, EncodeError> {
+pub fn encode(stamped: &TimedEvent) -> Result<Vec<u8>, EncodeError> {
     let mut body = rmp_serde::to_vec_named(stamped).map_err(EncodeError::Unencodable)?;
     if body.len() > MAX_FRAME {
         let mut cut = stamped.clone();
@@ -109,7 +109,7 @@ impl Decoder {
     }
 
     /// The next event; `None` if bytes are missing, and always after an error.
-    pub fn next_event(&mut self) -> Result<Option<Stamped>, DecodeError> {
+    pub fn next_event(&mut self) -> Result<Option<TimedEvent>, DecodeError> {
         if self.failed {
             return Ok(None);
         }
@@ -125,7 +125,7 @@ impl Decoder {
         self.taken == self.buffer.len()
     }
 
-    fn take_one(&mut self) -> Result<Option<Stamped>, DecodeError> {
+    fn take_one(&mut self) -> Result<Option<TimedEvent>, DecodeError> {
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
         let Some((length, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
@@ -143,11 +143,11 @@ impl Decoder {
     }
 }
 
-fn decode_body(body: &[u8]) -> Result<Stamped, DecodeError> {
+fn decode_body(body: &[u8]) -> Result<TimedEvent, DecodeError> {
     let mut rest = body;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     deserializer.set_max_depth(MAX_DEPTH);
-    let stamped = Stamped::deserialize(&mut deserializer).map_err(DecodeError::NotAnEvent)?;
+    let stamped = TimedEvent::deserialize(&mut deserializer).map_err(DecodeError::NotAnEvent)?;
     match rest.len() {
         0 => Ok(stamped),
         count => Err(DecodeError::Trailing { count }),

@@ -1,6 +1,6 @@
 //! Functions for a fuzzer. They take hostile bytes and panic if an invariant does not hold.
 
-use crate::frame::{DecodeError, Decoder, Stamped, encode};
+use crate::frame::{DecodeError, Decoder, TimedEvent, encode};
 
 /// A stream means the same however it is cut, and an event stays the same event when it is written
 /// and read again.
@@ -21,11 +21,13 @@ pub fn stream(bytes: &[u8]) {
 }
 
 /// Numbers that are none are not equal to themselves; their words are.
-fn shown(events: &[Stamped]) -> String {
+fn shown(events: &[TimedEvent]) -> String {
     format!("{events:?}")
 }
 
-fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Stamped>, Option<DecodeError>) {
+fn events<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<TimedEvent>, Option<DecodeError>) {
     let mut decoder = Decoder::new();
     let mut events = Vec::new();
     for piece in pieces {
@@ -69,7 +71,7 @@ mod tests {
             },
         ];
         let written = |event: &Event| {
-            encode(&Stamped {
+            encode(&TimedEvent {
                 ts: 1,
                 event: event.clone(),
             })

@@ -26,7 +26,7 @@ pub mod value;
 
 pub use details::{Attachment, ConsoleExcerpt, Details, FileError, Location, Step};
 pub use event::Event;
-pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
+pub use frame::{DecodeError, Decoder, EncodeError, TimedEvent, encode};
 pub use notice::{Notice, NoticeLevel, NoticeSubject};
 pub use plural::counted;
 pub use provium_protocol::PROTOCOL_VERSION;

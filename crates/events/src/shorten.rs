@@ -159,7 +159,7 @@ fn size(value: &Value) -> usize {
 mod tests {
     use super::*;
     use crate::details::{Location, Step};
-    use crate::frame::{Decoder, Stamped, encode};
+    use crate::frame::{Decoder, TimedEvent, encode};
 
     #[test]
     fn the_end_of_a_test_fits_into_a_frame() {
@@ -203,10 +203,10 @@ mod tests {
                 files: Vec::new(),
             },
         };
-        let bytes = encode(&Stamped { ts: 1, event }).unwrap();
+        let bytes = encode(&TimedEvent { ts: 1, event }).unwrap();
         let mut decoder = Decoder::new();
         decoder.feed(&bytes);
-        let Some(Stamped {
+        let Some(TimedEvent {
             event: Event::TestFailed {
                 reason, details, ..
             },

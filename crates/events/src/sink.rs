@@ -1,7 +1,7 @@
 //! Where events go: from any thread, in one order, without waiting for the reader.
 
 use crate::event::Event;
-use crate::frame::Stamped;
+use crate::frame::TimedEvent;
 use crate::notice::Notice;
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,7 +21,7 @@ pub struct Sink {
 type EventFilter = dyn Fn(&Event) -> bool + Send + Sync;
 
 struct Queue {
-    sender: Sender<Stamped>,
+    sender: Sender<TimedEvent>,
     last: i64,
 }
 
@@ -32,7 +32,7 @@ impl Sink {
     }
 
     /// A sink, and the other end of it. The receiver ends when the last clone of the sink is gone.
-    pub fn channel() -> (Self, Receiver<Stamped>) {
+    pub fn channel() -> (Self, Receiver<TimedEvent>) {
         let (sender, receiver) = channel();
         let queue = Queue {
             sender,
@@ -69,7 +69,7 @@ impl Sink {
         let ts = now_ns().max(queue.last);
         queue.last = ts;
         // Without a listener, a run continues.
-        let _ = queue.sender.send(Stamped { ts, event });
+        let _ = queue.sender.send(TimedEvent { ts, event });
     }
 
     /// Emits a notice.

@@ -1,9 +1,9 @@
 //! The decoder takes bytes from anywhere: however they are cut, and whatever they are.
 
 use proptest::prelude::*;
-use provium_events::{DecodeError, Decoder, Event, Sink, Stamped, Value, encode};
+use provium_events::{DecodeError, Decoder, Event, Sink, TimedEvent, Value, encode};
 
-fn an_event() -> Stamped {
+fn an_event() -> TimedEvent {
     let meta = Value::Map(vec![(
         "tags".into(),
         Value::List(vec!["a".into(), Value::Int(1)]),
@@ -13,7 +13,7 @@ fn an_event() -> Stamped {
         name: "works".into(),
         meta,
     };
-    Stamped { ts: -5, event }
+    TimedEvent { ts: -5, event }
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
@@ -81,7 +81,7 @@ proptest! {
     #[test]
     fn any_meta_survives(meta in any_value()) {
         let event = Event::TestStarted { path: String::new(), name: String::new(), meta };
-        let stamped = Stamped { ts: 0, event };
+        let stamped = TimedEvent { ts: 0, event };
         let mut decoder = Decoder::new();
         decoder.feed(&encode(&stamped).unwrap());
         prop_assert_eq!(decoder.next_event().unwrap(), Some(stamped));

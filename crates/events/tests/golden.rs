@@ -2,8 +2,8 @@
 
 use provium_events::{
     Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Decoder, Details, Event,
-    FileError, FileStatus, Location, Notice, NoticeSubject, PROTOCOL_VERSION, Resources, Stamped,
-    Step, Value, encode,
+    FileError, FileStatus, Location, Notice, NoticeSubject, PROTOCOL_VERSION, Resources, Step,
+    TimedEvent, Value, encode,
 };
 
 fn meta() -> Value {
@@ -313,7 +313,7 @@ fn shown(bytes: &[u8]) -> String {
 fn every_event_has_these_bytes_and_is_read_back() {
     let mut golden = String::new();
     for event in all() {
-        let stamped = Stamped {
+        let stamped = TimedEvent {
             ts: 1_700_000_000_000_000_000,
             event,
         };
@@ -339,7 +339,7 @@ const VERSIONS: &[(u32, u64)] = &[(6, 0xd500_bcd6_239e_d482)];
 #[test]
 fn a_change_of_the_shapes_has_a_version_of_its_own() {
     let bytes = all().into_iter().flat_map(|event| {
-        let stamped = Stamped { ts: 1, event };
+        let stamped = TimedEvent { ts: 1, event };
         encode(&stamped).unwrap()
     });
     // FNV-1a.
@@ -358,7 +358,7 @@ fn a_change_of_the_shapes_has_a_version_of_its_own() {
 #[test]
 fn keys_of_the_contract_are_there() {
     let keys = |event: Event| -> Vec<String> {
-        let bytes = encode(&Stamped { ts: 1, event }).unwrap();
+        let bytes = encode(&TimedEvent { ts: 1, event }).unwrap();
         let frame: Value = rmp_serde::from_slice(&bytes[4..]).unwrap();
         let Some(Value::Map(payload)) = frame.get("payload").cloned() else {
             panic!("the payload is a map")

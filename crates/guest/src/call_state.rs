@@ -7,9 +7,9 @@
 use crate::capture::Capture;
 use crate::checkpoint::CallCheckpoint;
 use crate::error::{CallError, Violation};
-use crate::incoming::{Incoming, Refused, Sink};
+use crate::incoming::{CreditViolation, IncomingStream, Sink};
 use crate::kind::CallKind;
-use crate::outgoing::Outgoing;
+use crate::outgoing::OutgoingRequest;
 use crate::reply_limits::ReplyLimits;
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::message::Exit;
@@ -44,7 +44,7 @@ pub(crate) struct CallState {
 #[derive(Debug)]
 struct State {
     kind: CallKind,
-    incoming: [Incoming; 2],
+    incoming: [IncomingStream; 2],
     /// The guest has ended the stream, before it ended the call.
     ended_in_order: [bool; 2],
     /// Bytes that may still be sent on the input stream.
@@ -79,8 +79,8 @@ fn slot(stream: StreamId) -> Option<usize> {
 
 impl CallState {
     /// The call of a request.
-    pub(crate) fn new(id: CallId, request: &Outgoing, sinks: [Sink; 2]) -> Self {
-        let Outgoing {
+    pub(crate) fn new(id: CallId, request: &OutgoingRequest, sinks: [Sink; 2]) -> Self {
+        let OutgoingRequest {
             lane, limits, kind, ..
         } = *request;
         Self {
@@ -94,7 +94,7 @@ impl CallState {
             output_ready: [Notify::new(), Notify::new()],
             state: Mutex::new(State {
                 kind,
-                incoming: sinks.map(Incoming::new),
+                incoming: sinks.map(IncomingStream::new),
                 ended_in_order: [false; 2],
                 credit: u64::from(INITIAL_WINDOW),
                 input_finished: !limits.input,
@@ -108,7 +108,7 @@ impl CallState {
     }
 
     /// The call of a request that was not sent: it is over, with this outcome.
-    pub(crate) fn refused(request: &Outgoing, sinks: [Sink; 2], refusal: CallError) -> Self {
+    pub(crate) fn refused(request: &OutgoingRequest, sinks: [Sink; 2], refusal: CallError) -> Self {
         let call = Self::new(CallId(0), request, sinks);
         call.finish(Err(refusal));
         call
@@ -116,11 +116,12 @@ impl CallState {
 
     /// A call that was open at a checkpoint. It is abandoned until it is reattached.
     pub(crate) fn resumed(checkpoint: &CallCheckpoint) -> Self {
-        let request = Outgoing::sent_before(checkpoint.lane, CallKind::Unknown, checkpoint.limits);
+        let request =
+            OutgoingRequest::sent_before(checkpoint.lane, CallKind::Unknown, checkpoint.limits);
         let sinks = [Sink::Discard, Sink::Discard];
         let state = Self::new(checkpoint.id, &request, sinks);
         let mut inner = state.lock();
-        inner.incoming = checkpoint.outputs.map(Incoming::resumed);
+        inner.incoming = checkpoint.outputs.map(IncomingStream::resumed);
         inner.credit = checkpoint.credit;
         inner.input_finished = checkpoint.input_finished;
         inner.abandoned = true;
@@ -181,8 +182,8 @@ impl CallState {
         let grant = self.lock().incoming[slot]
             .accept(bytes)
             .map_err(|refused| match refused {
-                Refused::OverWindow => Violation::OverWindow(self.id),
-                Refused::AfterEnd => Violation::WrongStream(self.id),
+                CreditViolation::OverWindow => Violation::OverWindow(self.id),
+                CreditViolation::AfterEnd => Violation::WrongStream(self.id),
             })?;
         self.output_ready[slot].notify_one();
         Ok(grant)

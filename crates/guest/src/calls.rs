@@ -122,12 +122,12 @@ impl CallTable {
 mod tests {
     use super::*;
     use crate::incoming::Sink;
-    use crate::outgoing::Outgoing;
+    use crate::outgoing::OutgoingRequest;
     use proptest::prelude::*;
     use provium_protocol::{Op, Reply};
 
     fn call(table: &mut CallTable) -> Arc<CallState> {
-        let request = Outgoing::to_lane(Lane::VM, &Op::ClockGet);
+        let request = OutgoingRequest::to_lane(Lane::VM, &Op::ClockGet);
         let id = table.free_id();
         let sinks = [Sink::Discard, Sink::Discard];
         let call = Arc::new(CallState::new(id, &request, sinks));

@@ -42,7 +42,7 @@ pub(crate) struct CaptureCheckpoint {
 
 /// What was captured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Captured {
+pub struct CapturedOutput {
     /// The bytes kept.
     pub bytes: Vec<u8>,
     /// Bytes dropped from the middle.
@@ -114,14 +114,14 @@ impl Capture {
     }
 
     /// What there is now.
-    pub fn contents(&self) -> Captured {
+    pub fn contents(&self) -> CapturedOutput {
         let state = self.lock();
         let mut bytes = Vec::with_capacity(state.head.len() + state.tail.len());
         bytes.extend_from_slice(&state.head);
         let (front, back) = state.tail.as_slices();
         bytes.extend_from_slice(front);
         bytes.extend_from_slice(back);
-        Captured {
+        CapturedOutput {
             dropped: state.tail_start() - state.head.len() as u64,
             gap_at: state.head.len(),
             bytes,
@@ -258,7 +258,7 @@ mod tests {
         capture.append(b"abcdef");
         assert_eq!(early.try_next(), Some(Piece::Bytes(b"abcd".to_vec())));
         capture.append(b"ghijklmn");
-        let expected = Captured {
+        let expected = CapturedOutput {
             bytes: b"abcdklmn".to_vec(),
             dropped: 6,
             gap_at: 4,
@@ -310,7 +310,7 @@ mod tests {
             let (head, tail) = got.bytes.split_at(got.gap_at);
             prop_assert!(all.starts_with(head) && all.ends_with(tail));
             let mut reader = capture.reader();
-            let mut read = Captured::default();
+            let mut read = CapturedOutput::default();
             while let Some(piece) = reader.try_next() {
                 match piece {
                     Piece::Bytes(bytes) => read.bytes.extend(bytes),

@@ -7,14 +7,14 @@ use crate::channel_state::ChannelState;
 use crate::checkpoint::{ChannelCheckpoint, CommandCheckpoint};
 use crate::error::{CallError, ChannelError};
 use crate::establish::{AgentHello, first_agent};
-use crate::handshake::{After, Opening};
+use crate::handshake::{HelloTrigger, ResyncCause};
 use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::module_provider::{self, ModuleProvider};
-use crate::outgoing::Outgoing;
+use crate::outgoing::OutgoingRequest;
 use crate::reader::Reader;
 use crate::reply_limits::ReplyLimits;
-use crate::session::{Announcement, FirstRequest, Identity, Opened};
+use crate::session::{Announcement, FirstRequest, Identity, OpenSession};
 use crate::shared::Shared;
 use crate::writer;
 use provium_protocol::op::{
@@ -81,7 +81,7 @@ impl Channel {
             index,
         );
         let shared = &channel.0.shared;
-        let opened = shared.handshake(hello, Opening::AtOnce, None).await?;
+        let opened = shared.handshake(hello, HelloTrigger::AtOnce, None).await?;
         Ok((channel, opened.hello))
     }
 
@@ -131,7 +131,8 @@ impl Channel {
                 call
             }
             None => {
-                let request = Outgoing::sent_before(lane, CallKind::Other, ReplyLimits::plain());
+                let request =
+                    OutgoingRequest::sent_before(lane, CallKind::Other, ReplyLimits::plain());
                 let sinks = [Sink::Discard, Sink::Discard];
                 let missing = CallError::Unexpected("reattach");
                 Arc::new(CallState::refused(&request, sinks, missing))
@@ -175,7 +176,11 @@ impl Channel {
     ///
     /// # Errors
     /// When the stream is closed, or the agent is another.
-    pub async fn resync(&self, hello: HostHello, after: After) -> Result<Hello, ChannelError> {
+    pub async fn resync(
+        &self,
+        hello: HostHello,
+        after: ResyncCause,
+    ) -> Result<Hello, ChannelError> {
         let opened = self.start_over(hello, after, None).await?;
         Ok(opened.hello)
     }
@@ -188,12 +193,13 @@ impl Channel {
     pub async fn resync_as(
         &self,
         hello: HostHello,
-        after: After,
+        after: ResyncCause,
         identity: impl FnOnce() -> SetIdentity + Send + 'static,
     ) -> Result<Hello, CallError> {
         let first: FirstRequest = Box::new(|| identity().into());
         let opened = self.start_over(hello, after, Some(first)).await;
-        let Opened { hello, first } = opened.map_err(|why| CallError::Channel(Arc::new(why)))?;
+        let OpenSession { hello, first } =
+            opened.map_err(|why| CallError::Channel(Arc::new(why)))?;
         if let Some(call) = first {
             let reply = self.handle(call).reply().await?;
             typed::<SetIdentity>(reply)?;
@@ -204,15 +210,15 @@ impl Channel {
     async fn start_over(
         &self,
         hello: HostHello,
-        after: After,
+        after: ResyncCause,
         first: Option<FirstRequest>,
-    ) -> Result<Opened, ChannelError> {
+    ) -> Result<OpenSession, ChannelError> {
         let shared = &self.0.shared;
         let (reason, opening) = match after {
-            After::Reboot => (ChannelError::Rebooted, Opening::OnAnnouncement),
-            After::Silence => (ChannelError::SessionOver, Opening::AtOnce),
+            ResyncCause::Reboot => (ChannelError::Rebooted, HelloTrigger::OnAnnouncement),
+            ResyncCause::Silence => (ChannelError::SessionOver, HelloTrigger::AtOnce),
         };
-        shared.end_session(reason, after == After::Reboot);
+        shared.end_session(reason, after == ResyncCause::Reboot);
         let _turn = shared.handshakes.lock().await;
         shared.handshake(hello, opening, first).await
     }
@@ -259,7 +265,7 @@ impl Channel {
         &self,
         request: R,
     ) -> Result<R::Reply, CallError> {
-        let request = Outgoing::to_agent(&request.into());
+        let request = OutgoingRequest::to_agent(&request.into());
         let sinks = [Sink::Discard, Sink::Discard];
         let mut call = self.open_request(request, sinks);
         typed::<R>(call.reply().await?)
@@ -271,10 +277,10 @@ impl Channel {
     }
 
     pub(crate) fn open_into(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Call {
-        self.open_request(Outgoing::to_lane(lane, op), sinks)
+        self.open_request(OutgoingRequest::to_lane(lane, op), sinks)
     }
 
-    fn open_request(&self, request: Outgoing, sinks: [Sink; 2]) -> Call {
+    fn open_request(&self, request: OutgoingRequest, sinks: [Sink; 2]) -> Call {
         self.handle(self.0.shared.with(|channel| channel.open(request, sinks)))
     }
 
@@ -285,7 +291,7 @@ impl Channel {
 
     /// Makes a call whose outcome is not reported. Only the end of the session cancels it.
     pub fn post(&self, lane: Lane, op: &Op) {
-        let request = Outgoing::to_lane(lane, op);
+        let request = OutgoingRequest::to_lane(lane, op);
         let sinks = [Sink::Discard, Sink::Discard];
         drop(self.0.shared.with(|channel| channel.open(request, sinks)));
     }

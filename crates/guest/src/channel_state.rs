@@ -9,8 +9,8 @@ use crate::checkpoint::{CallCheckpoint, ChannelCheckpoint};
 use crate::error::{CallError, ChannelError};
 use crate::incoming::Sink;
 use crate::outbox::{CHUNK, Outbox, Sender};
-use crate::outgoing::Outgoing;
-use crate::session::{Opened, Session};
+use crate::outgoing::OutgoingRequest;
+use crate::session::{OpenSession, Session};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::op::Quiesce;
 use provium_protocol::{
@@ -73,7 +73,7 @@ impl ChannelState {
     // Calls.
 
     /// Makes a call. If that is not possible, the call is over, with the reason as its outcome.
-    pub(crate) fn open(&mut self, request: Outgoing, sinks: [Sink; 2]) -> Arc<CallState> {
+    pub(crate) fn open(&mut self, request: OutgoingRequest, sinks: [Sink; 2]) -> Arc<CallState> {
         let len = request.message.len();
         let refusal = match self.session.check() {
             Err(error) => Some(error),
@@ -97,7 +97,8 @@ impl ChannelState {
     /// Makes a call whose outcome is not awaited: if it gives something, that is taken back.
     pub(crate) fn open_detached(&mut self, lane: Lane, op: &Op) {
         let sinks = [Sink::Discard, Sink::Discard];
-        self.open(Outgoing::to_lane(lane, op), sinks).abandon();
+        self.open(OutgoingRequest::to_lane(lane, op), sinks)
+            .abandon();
     }
 
     /// Has the guest end a call whose reply is still wanted.
@@ -207,7 +208,7 @@ impl ChannelState {
     /// Holds back what has not begun to be sent, and requests the agent to quiesce.
     pub(crate) fn begin_quiesce(&mut self) -> Result<Arc<CallState>, CallError> {
         self.session.check()?;
-        let request = Outgoing::to_agent(&AgentOp::Quiesce);
+        let request = OutgoingRequest::to_agent(&AgentOp::Quiesce);
         let id = self.calls.free_id();
         let mut frames = Vec::new();
         for frame in Frame::split(FrameKind::Request, request.lane, id, &request.message) {
@@ -257,10 +258,10 @@ impl ChannelState {
             return false;
         }
         let first = self.session.open(hello.session).map(|request| {
-            let request = Outgoing::to_agent(&request());
+            let request = OutgoingRequest::to_agent(&request());
             self.open(request, [Sink::Discard, Sink::Discard])
         });
-        self.session.answer(Ok(Opened { hello, first }));
+        self.session.answer(Ok(OpenSession { hello, first }));
         true
     }
 
@@ -318,8 +319,8 @@ mod tests {
         ChannelState::resumed(&checkpoint)
     }
 
-    fn request() -> Outgoing {
-        Outgoing::to_lane(Lane::VM, &Op::ClockGet)
+    fn request() -> OutgoingRequest {
+        OutgoingRequest::to_lane(Lane::VM, &Op::ClockGet)
     }
 
     /// What to write, as frames.
@@ -346,11 +347,13 @@ mod tests {
         assert!(channel.die(ChannelError::SessionOver).is_none());
         channel.end_session(ChannelError::Rebooted);
         let (answer, mut answered) = oneshot::channel();
-        channel.session.await_hello(crate::session::Awaiting {
-            session: 8,
-            first: None,
-            answer,
-        });
+        channel
+            .session
+            .await_hello(crate::session::PendingHandshake {
+                session: 8,
+                first: None,
+                answer,
+            });
         let refused = answered.try_recv().unwrap();
         assert!(matches!(refused, Err(ChannelError::HungUp)));
         assert!(!channel.open_session(provium_testkit::agent_hello(8), Ok(())));

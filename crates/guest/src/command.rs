@@ -203,12 +203,12 @@ impl Command {
 
 /// A running command of a lane, however it was started. Dropping this does not affect the command.
 #[derive(Debug)]
-pub struct InFlight {
+pub struct RunningCommand {
     lane: LaneHandle,
     call: Arc<CallState>,
 }
 
-impl InFlight {
+impl RunningCommand {
     /// How it ended, once it has.
     ///
     /// # Errors
@@ -242,7 +242,7 @@ impl LaneHandle {
 
     /// The commands of this lane that have not ended and whose handle still exists, oldest first. Those
     /// of batches are not among them.
-    pub fn commands_in_flight(&self) -> Vec<InFlight> {
+    pub fn commands_in_flight(&self) -> Vec<RunningCommand> {
         let calls = self
             .channel()
             .shared()
@@ -250,7 +250,7 @@ impl LaneHandle {
         let commands = calls
             .into_iter()
             .filter(|call| matches!(call.kind(), CallKind::Command { .. }) && !call.is_abandoned());
-        let in_flight = commands.map(|call| InFlight {
+        let in_flight = commands.map(|call| RunningCommand {
             lane: self.clone(),
             call,
         });

@@ -19,7 +19,7 @@ pub(crate) struct AgentHello<S> {
     pub(crate) hello: Option<Hello>,
 }
 
-type Listening<S> = Pin<Box<dyn Future<Output = Option<AgentHello<S>>> + Send>>;
+type AnnouncementFuture<S> = Pin<Box<dyn Future<Output = Option<AgentHello<S>>> + Send>>;
 
 /// The first transport on which an agent announces itself; the others are dropped. `None` when all were closed
 /// before.
@@ -27,10 +27,10 @@ pub(crate) async fn first_agent<S>(streams: Vec<S>) -> Option<AgentHello<S>>
 where
     S: AsyncRead + Send + Unpin + 'static,
 {
-    let mut listening: Vec<Option<Listening<S>>> = streams
+    let mut listening: Vec<Option<AnnouncementFuture<S>>> = streams
         .into_iter()
         .enumerate()
-        .map(|(index, stream)| Some(Box::pin(listen(index, stream)) as Listening<S>))
+        .map(|(index, stream)| Some(Box::pin(listen(index, stream)) as AnnouncementFuture<S>))
         .collect();
     poll_fn(move |context| {
         for slot in &mut listening {

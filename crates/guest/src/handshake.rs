@@ -5,7 +5,7 @@
 //! else is sent before the answer.
 
 use crate::error::ChannelError;
-use crate::session::{Awaiting, FirstRequest, Opened};
+use crate::session::{FirstRequest, OpenSession, PendingHandshake};
 use crate::shared::Shared;
 use provium_protocol::frame::SYNC;
 use provium_protocol::{CallId, Frame, FrameKind, HostHello, Lane, codec};
@@ -22,7 +22,7 @@ const ANNOUNCEMENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What came before a [resync](crate::Channel::resync).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub enum ResyncCause {
     /// The guest reboots: its agent announces itself, or has done so.
     Reboot,
     /// Nothing: the agent listens already, though the session with it broke.
@@ -31,7 +31,7 @@ pub enum After {
 
 /// When the host sends its hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opening {
+pub(crate) enum HelloTrigger {
     AtOnce,
     OnAnnouncement,
 }
@@ -44,27 +44,27 @@ impl Shared {
     pub(crate) async fn handshake(
         &self,
         mut hello: HostHello,
-        opening: Opening,
+        opening: HelloTrigger,
         first: Option<FirstRequest>,
-    ) -> Result<Opened, ChannelError> {
+    ) -> Result<OpenSession, ChannelError> {
         if hello.session == 0 {
             hello.session = new_session();
         }
         let session = hello.session;
         let mut announcements = self.announcements.subscribe();
         let (answer, mut answered) = oneshot::channel();
-        let awaiting = Awaiting {
+        let awaiting = PendingHandshake {
             session,
             first,
             answer,
         };
         self.with(|channel| channel.session.await_hello(awaiting));
-        let _awaiting = AwaitingGuard {
+        let _awaiting = PendingHandshakeGuard {
             shared: self,
             session,
         };
         let announced = self.with(|channel| channel.session.announced());
-        if opening == Opening::OnAnnouncement && !announced {
+        if opening == HelloTrigger::OnAnnouncement && !announced {
             tokio::select! {
                 result = &mut answered => return over(result),
                 // The sender is `self`'s.
@@ -84,18 +84,18 @@ impl Shared {
 }
 
 fn over(
-    result: Result<Result<Opened, ChannelError>, oneshot::error::RecvError>,
-) -> Result<Opened, ChannelError> {
+    result: Result<Result<OpenSession, ChannelError>, oneshot::error::RecvError>,
+) -> Result<OpenSession, ChannelError> {
     result.unwrap_or(Err(ChannelError::SessionOver))
 }
 
 /// Stops the wait when the future that waits is dropped.
-struct AwaitingGuard<'a> {
+struct PendingHandshakeGuard<'a> {
     shared: &'a Shared,
     session: u64,
 }
 
-impl Drop for AwaitingGuard<'_> {
+impl Drop for PendingHandshakeGuard<'_> {
     fn drop(&mut self) {
         self.shared
             .with(|channel| channel.stop_awaiting(self.session));

@@ -28,14 +28,14 @@ pub(crate) enum Sink {
 
 /// More came than was granted, or after the end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum CreditViolation {
     OverWindow,
     AfterEnd,
 }
 
 /// One channel.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub(crate) struct IncomingStream {
     sink: Sink,
     held: VecDeque<Vec<u8>>,
     /// What the guest may still send.
@@ -46,7 +46,7 @@ pub(crate) struct Incoming {
     claimed: bool,
 }
 
-impl Incoming {
+impl IncomingStream {
     pub(crate) fn new(sink: Sink) -> Self {
         Self {
             sink,
@@ -101,12 +101,15 @@ impl Incoming {
     }
 
     /// Accepts bytes from the guest; returns the credit to grant (0: none yet).
-    pub(crate) fn accept(&mut self, bytes: Vec<u8>) -> Result<u32, Refused> {
+    pub(crate) fn accept(&mut self, bytes: Vec<u8>) -> Result<u32, CreditViolation> {
         if self.ended {
-            return Err(Refused::AfterEnd);
+            return Err(CreditViolation::AfterEnd);
         }
-        let len = u32::try_from(bytes.len()).map_err(|_| Refused::OverWindow)?;
-        self.window = self.window.checked_sub(len).ok_or(Refused::OverWindow)?;
+        let len = u32::try_from(bytes.len()).map_err(|_| CreditViolation::OverWindow)?;
+        self.window = self
+            .window
+            .checked_sub(len)
+            .ok_or(CreditViolation::OverWindow)?;
         match &self.sink {
             Sink::Queue => {
                 self.hold(bytes);
@@ -189,10 +192,10 @@ mod tests {
 
     #[test]
     fn a_window_that_nobody_reads_ends() {
-        let mut incoming = Incoming::new(Sink::Queue);
+        let mut incoming = IncomingStream::new(Sink::Queue);
         let window = INITIAL_WINDOW as usize;
         assert_eq!(incoming.accept(vec![0; window]), Ok(0));
-        assert_eq!(incoming.accept(vec![0]), Err(Refused::OverWindow));
+        assert_eq!(incoming.accept(vec![0]), Err(CreditViolation::OverWindow));
         assert_eq!(
             incoming.take().unwrap().1,
             INITIAL_WINDOW,
@@ -200,12 +203,12 @@ mod tests {
         );
         assert_eq!(incoming.accept(vec![0; window]), Ok(0));
         incoming.end(None);
-        assert_eq!(incoming.accept(Vec::new()), Err(Refused::AfterEnd));
+        assert_eq!(incoming.accept(Vec::new()), Err(CreditViolation::AfterEnd));
     }
 
     #[test]
     fn empty_and_small_pieces_are_joined() {
-        let mut incoming = Incoming::new(Sink::Queue);
+        let mut incoming = IncomingStream::new(Sink::Queue);
         for _ in 0..1000 {
             incoming.accept(Vec::new()).unwrap();
         }
@@ -218,7 +221,7 @@ mod tests {
 
     #[test]
     fn discarded_bytes_are_granted_again() {
-        let mut incoming = Incoming::new(Sink::Queue);
+        let mut incoming = IncomingStream::new(Sink::Queue);
         incoming.accept(vec![0; INITIAL_WINDOW as usize]).unwrap();
         assert_eq!(incoming.discard_unclaimed(), INITIAL_WINDOW);
         let mut granted = 0;
@@ -231,7 +234,7 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_and_credit_are_conserved(steps in prop::collection::vec((any::<bool>(), 0usize..70_000), 0..60)) {
-            let mut incoming = Incoming::new(Sink::Queue);
+            let mut incoming = IncomingStream::new(Sink::Queue);
             let (mut sent, mut taken, mut granted) = (0u64, 0u64, u64::from(INITIAL_WINDOW));
             for (send, len) in steps {
                 if send {

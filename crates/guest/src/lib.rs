@@ -60,14 +60,14 @@ mod writer;
 
 pub use blocking::BlockingCall;
 pub use call::{Call, Input, Output};
-pub use capture::{Capture, CaptureReader, Captured, Piece};
+pub use capture::{Capture, CaptureReader, CapturedOutput, Piece};
 pub use channel::Channel;
 pub use checkpoint::{ChannelCheckpoint, CommandCheckpoint};
-pub use command::{Command, DEFAULT_MAX_OUTPUT, InFlight};
+pub use command::{Command, DEFAULT_MAX_OUTPUT, RunningCommand};
 pub use connection::{Connection, ConnectionReader};
 pub use error::{CallError, ChannelError, Violation};
 pub use files::MAX_FILE_IN_MEMORY;
-pub use handshake::After;
+pub use handshake::ResyncCause;
 pub use lane::LaneHandle;
 pub use module_provider::{ModuleProvider, ModulesFuture, NoModules};
 pub use quiesced::QuiescedChannel;

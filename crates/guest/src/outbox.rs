@@ -62,14 +62,14 @@ pub(crate) struct Outbox {
     credits: BTreeMap<(CallId, StreamId), (Lane, u32)>,
     queues: HashMap<Sender, Queue>,
     turn: VecDeque<Sender>,
-    hold: Hold,
+    hold: HoldState,
     /// There may be more to write than at the last [`Outbox::take_changed`].
     changed: bool,
 }
 
 /// Whether frames are held back for a checkpoint.
 #[derive(Debug, Default)]
-enum Hold {
+enum HoldState {
     #[default]
     No,
     /// Only what has begun goes out, answers, and then these bytes.
@@ -87,9 +87,9 @@ impl Outbox {
     /// Holds back what has not begun to go out; after what has, these bytes go out, and no others.
     /// False if frames are held back already.
     pub(crate) fn hold(&mut self, id: CallId, last: Vec<u8>) -> bool {
-        let free = matches!(self.hold, Hold::No);
+        let free = matches!(self.hold, HoldState::No);
         if free {
-            self.hold = Hold::Until(id, last);
+            self.hold = HoldState::Until(id, last);
             self.changed = true;
         }
         free
@@ -97,7 +97,7 @@ impl Outbox {
 
     /// Ends the hold: everything is sent again.
     pub(crate) fn release(&mut self) {
-        self.hold = Hold::No;
+        self.hold = HoldState::No;
         self.changed = true;
     }
 
@@ -140,9 +140,9 @@ impl Outbox {
             }
             !is_done
         });
-        if let Hold::Until(_, last) = &mut self.hold {
+        if let HoldState::Until(_, last) = &mut self.hold {
             out.append(last);
-            self.hold = Hold::Closed;
+            self.hold = HoldState::Closed;
         }
     }
 
@@ -212,8 +212,8 @@ impl Outbox {
     /// Cancels a call. True when nothing of it has gone out: it was never made, then.
     pub(crate) fn cancel(&mut self, lane: Lane, id: CallId) -> bool {
         let sender = Sender::Call(id);
-        if matches!(self.hold, Hold::Until(last, _) if last == id) {
-            self.hold = Hold::Closed;
+        if matches!(self.hold, HoldState::Until(last, _) if last == id) {
+            self.hold = HoldState::Closed;
             return true;
         }
         if let Some(queue) = self.queues.get_mut(&sender) {
@@ -246,7 +246,7 @@ impl Outbox {
     /// have got room for data.
     pub(crate) fn fill(&mut self, out: &mut Vec<u8>, limit: usize) -> Vec<CallId> {
         out.append(&mut self.preamble);
-        if !matches!(self.hold, Hold::No) {
+        if !matches!(self.hold, HoldState::No) {
             self.fill_held(out);
             return Vec::new();
         }

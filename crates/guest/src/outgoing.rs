@@ -5,14 +5,14 @@ use crate::reply_limits::ReplyLimits;
 use provium_protocol::{AgentOp, Lane, Op, codec};
 
 /// A request that has not been sent.
-pub(crate) struct Outgoing {
+pub(crate) struct OutgoingRequest {
     pub(crate) lane: Lane,
     pub(crate) kind: CallKind,
     pub(crate) limits: ReplyLimits,
     pub(crate) message: Vec<u8>,
 }
 
-impl Outgoing {
+impl OutgoingRequest {
     /// A request to the VM or a worker.
     pub(crate) fn to_lane(lane: Lane, op: &Op) -> Self {
         Self {

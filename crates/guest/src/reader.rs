@@ -269,7 +269,7 @@ mod tests {
     use super::*;
     use crate::channel_state::ChannelState;
     use crate::incoming::Sink;
-    use crate::outgoing::Outgoing;
+    use crate::outgoing::OutgoingRequest;
     use crate::session::Identity;
     use provium_protocol::{Lane, Op};
     use provium_testkit::{BUILD, agent_hello};
@@ -283,7 +283,7 @@ mod tests {
         };
         let shared = Arc::new(Shared::new(ChannelState::new(false), identity, None));
         let (answer, _answered) = tokio::sync::oneshot::channel();
-        let awaiting = crate::session::Awaiting {
+        let awaiting = crate::session::PendingHandshake {
             session: 5,
             first: None,
             answer,
@@ -294,7 +294,7 @@ mod tests {
         let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), requests);
         reader.assembling_limit = 2500;
         let calls = [(); 3].map(|()| {
-            let request = Outgoing::to_lane(Lane::VM, &Op::ClockGet);
+            let request = OutgoingRequest::to_lane(Lane::VM, &Op::ClockGet);
             shared.with(|channel| channel.open(request, [Sink::Discard, Sink::Discard]))
         });
         let mut send = |call: &CallState, more: bool, bytes: Vec<u8>| {

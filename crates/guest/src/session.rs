@@ -58,7 +58,7 @@ fn printable(text: &str) -> String {
 pub(crate) struct Session {
     phase: Phase,
     number: u64,
-    awaiting: Option<Awaiting>,
+    awaiting: Option<PendingHandshake>,
     /// The agent announced itself since the session was opened.
     announced: bool,
     /// Bytes that the decoder holds belong to the guest before its reboot.
@@ -73,10 +73,10 @@ enum Phase {
 }
 
 /// A handshake under way.
-pub(crate) struct Awaiting {
+pub(crate) struct PendingHandshake {
     pub(crate) session: u64,
     pub(crate) first: Option<FirstRequest>,
-    pub(crate) answer: oneshot::Sender<Result<Opened, ChannelError>>,
+    pub(crate) answer: oneshot::Sender<Result<OpenSession, ChannelError>>,
 }
 
 /// Makes the request to the agent that precedes all others of a session.
@@ -84,7 +84,7 @@ pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
 
 /// A session that has been opened.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenSession {
     pub(crate) hello: Hello,
     /// The call of the [`FirstRequest`].
     pub(crate) first: Option<Arc<CallState>>,
@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// Waits for the hello of a session; on a dead channel the wait ends at once.
-    pub(crate) fn await_hello(&mut self, awaiting: Awaiting) {
+    pub(crate) fn await_hello(&mut self, awaiting: PendingHandshake) {
         let dead = match &self.phase {
             Phase::Dead(reason) => Some(ChannelError::clone(reason)),
             Phase::Open | Phase::Over(_) => None,
@@ -187,7 +187,7 @@ impl Session {
     }
 
     /// Answers the handshake that waits for a hello, if one does.
-    pub(crate) fn answer(&mut self, result: Result<Opened, ChannelError>) {
+    pub(crate) fn answer(&mut self, result: Result<OpenSession, ChannelError>) {
         if let Some(awaiting) = self.awaiting.take() {
             // The receiver may have been dropped.
             let _ = awaiting.answer.send(result);
@@ -225,9 +225,9 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Awaiting {
+impl fmt::Debug for PendingHandshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Awaiting")
+        f.debug_struct("PendingHandshake")
             .field("session", &self.session)
             .finish_non_exhaustive()
     }

@@ -4,7 +4,7 @@
 use provium_guest::{Channel, NoModules, Piece};
 use provium_protocol::op::{ClockGet, CloseFd, Exec, Open, RetireWorker, Stat, Stdin, WorkerSpec};
 use provium_protocol::{Lane, Op, Reply};
-use provium_testkit::{BUILD, FakeAgent, ModelGuest, Serving, host_hello, random_bytes};
+use provium_testkit::{BUILD, FakeAgent, ModelGuest, ServingAgent, host_hello, random_bytes};
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout};
 
 const LONG: Duration = Duration::from_secs(60);
 
-async fn connect() -> (Channel, ModelGuest, Serving) {
+async fn connect() -> (Channel, ModelGuest, ServingAgent) {
     let (host, agent) = FakeAgent::pair();
     let guest = ModelGuest::new();
-    let serving = Serving::start(agent, Arc::new(guest.clone()));
+    let serving = ServingAgent::start(agent, Arc::new(guest.clone()));
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let (channel, _) = timeout(LONG, establish).await.unwrap().unwrap();
     (channel, guest, serving)

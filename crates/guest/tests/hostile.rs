@@ -2,14 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
-use provium_guest::{After, Channel, ChannelError, NoModules, Violation};
+use provium_guest::{Channel, ChannelError, NoModules, ResyncCause, Violation};
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::op::{ClockGet, Exec};
 use provium_protocol::{
     CallId, Event, Frame, FrameError, FrameKind, GuestRequest, Lane, Op, Reply, StreamId,
     WireError, codec,
 };
-use provium_testkit::{BUILD, FakeAgent, Leaks, ModelGuest, Serving, host_hello, random_bytes};
+use provium_testkit::{
+    BUILD, FakeAgent, Leaks, ModelGuest, ServingAgent, host_hello, random_bytes,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -307,7 +309,7 @@ async fn a_channel_closed_by_a_violation_can_be_mended_by_a_reset() {
         .await
         .unwrap()
         .unwrap();
-    let resync = channel.resync(host_hello(), After::Reboot);
+    let resync = channel.resync(host_hello(), ResyncCause::Reboot);
     let (resynced, _) = tokio::join!(timeout(LONG, resync), agent.greet());
     resynced.unwrap().unwrap();
     assert!(channel.closed().borrow().is_none());
@@ -317,7 +319,7 @@ async fn a_channel_closed_by_a_violation_can_be_mended_by_a_reset() {
 async fn a_neighbour_notices_nothing() {
     let (host, neighbour) = FakeAgent::pair();
     let guest = ModelGuest::new();
-    let _serving = Serving::start(neighbour, Arc::new(guest));
+    let _serving = ServingAgent::start(neighbour, Arc::new(guest));
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let (good, _) = timeout(LONG, establish).await.unwrap().unwrap();
     let (bad, mut agent) = connect().await;

@@ -4,7 +4,9 @@
 use provium_guest::{CallError, Channel, NoModules};
 use provium_protocol::op::{Exec, RetireWorker, Stdin, Syscall};
 use provium_protocol::{ErrorKind, Lane, Op};
-use provium_testkit::{BUILD, FakeAgent, GuestCall, Handling, ModelGuest, Serving, host_hello};
+use provium_testkit::{
+    BUILD, FakeAgent, GuestCall, ModelGuest, ReplyFuture, ServingAgent, host_hello,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -12,10 +14,10 @@ use tokio::time::timeout;
 const LONG: Duration = Duration::from_secs(60);
 const OWNER: Lane = Lane::FIRST_WORKER;
 
-async fn connect() -> (Channel, ModelGuest, Serving) {
+async fn connect() -> (Channel, ModelGuest, ServingAgent) {
     let (host, agent) = FakeAgent::pair();
     let guest = ModelGuest::new();
-    let serving = Serving::start(agent, Arc::new(guest.clone()));
+    let serving = ServingAgent::start(agent, Arc::new(guest.clone()));
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let (channel, _) = timeout(LONG, establish).await.unwrap().unwrap();
     (channel, guest, serving)
@@ -105,8 +107,8 @@ async fn a_command_that_is_given_up_is_cancelled_for_all_who_wait() {
 #[tokio::test]
 async fn the_raw_call_that_others_wait_behind_can_be_named() {
     let (host, agent) = FakeAgent::pair();
-    let guest = |_: GuestCall| Box::pin(std::future::pending()) as Handling;
-    let _serving = Serving::start(agent, Arc::new(guest));
+    let guest = |_: GuestCall| Box::pin(std::future::pending()) as ReplyFuture;
+    let _serving = ServingAgent::start(agent, Arc::new(guest));
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let (channel, _) = timeout(LONG, establish).await.unwrap().unwrap();
     let raw = |nr, background| {

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use provium_guest::{
-    After, CallError, Channel, ChannelError, ModuleProvider, ModulesFuture, NoModules,
+    CallError, Channel, ChannelError, ModuleProvider, ModulesFuture, NoModules, ResyncCause,
 };
 use provium_protocol::frame::SYNC;
 use provium_protocol::message::ModuleFile;
@@ -159,7 +159,10 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_a_session() {
         agent.reply(&frame, Ok(Reply::Clock(2))).await;
     };
     let again = async {
-        channel.resync(host_hello(), After::Reboot).await.unwrap();
+        channel
+            .resync(host_hello(), ResyncCause::Reboot)
+            .await
+            .unwrap();
         channel.lane(Lane::VM).call(ClockGet).await.unwrap()
     };
     let (clock, ()) = tokio::join!(timeout(LONG, again), talk);
@@ -181,7 +184,7 @@ async fn an_announcement_swallowed_by_half_a_frame_is_done_without() {
         let hello = agent.host_hello().await;
         agent.say_hello(hello.session).await;
     };
-    let (resynced, ()) = tokio::join!(channel.resync(host_hello(), After::Reboot), talk);
+    let (resynced, ()) = tokio::join!(channel.resync(host_hello(), ResyncCause::Reboot), talk);
     resynced.unwrap();
 }
 
@@ -192,7 +195,7 @@ async fn an_agent_that_listens_is_greeted_without_an_announcement() {
         let hello = agent.host_hello().await;
         agent.say_hello(hello.session).await;
     };
-    let (resynced, ()) = tokio::join!(channel.resync(host_hello(), After::Silence), talk);
+    let (resynced, ()) = tokio::join!(channel.resync(host_hello(), ResyncCause::Silence), talk);
     resynced.unwrap();
 }
 
@@ -225,7 +228,7 @@ async fn the_identity_after_a_reboot_is_set_before_any_other_call() {
         assert_eq!(op, Op::ClockGet);
         agent.reply(&second, Ok(Reply::Clock(8))).await;
     };
-    let resync = channel.resync_as(host_hello(), After::Reboot, || SetIdentity {
+    let resync = channel.resync_as(host_hello(), ResyncCause::Reboot, || SetIdentity {
         realtime_ns: Some(7),
         ..SetIdentity::default()
     });
@@ -302,7 +305,7 @@ async fn disks_are_set_by_the_agent_itself() {
 #[tokio::test]
 async fn a_dropped_handshake_is_undone() {
     let (channel, mut agent) = connect().await;
-    let resync = channel.resync(host_hello(), After::Silence);
+    let resync = channel.resync(host_hello(), ResyncCause::Silence);
     let first = tokio::select! {
         _ = resync => panic!("the agent has not answered"),
         hello = agent.host_hello() => hello,
@@ -315,7 +318,7 @@ async fn a_dropped_handshake_is_undone() {
         agent.say_hello(second.session).await;
         second.session
     };
-    let (hello, session) = tokio::join!(channel.resync(host_hello(), After::Silence), talk);
+    let (hello, session) = tokio::join!(channel.resync(host_hello(), ResyncCause::Silence), talk);
     assert_eq!(hello.unwrap().session, session);
 }
 
@@ -339,7 +342,12 @@ async fn messages_before_the_end_arrive() {
     drop(why);
     let error = channel.ping().await.unwrap_err();
     assert_eq!(reason(error), "the machine closed the agent's transport");
-    assert!(channel.resync(host_hello(), After::Reboot).await.is_err());
+    assert!(
+        channel
+            .resync(host_hello(), ResyncCause::Reboot)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

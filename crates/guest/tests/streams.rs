@@ -4,7 +4,7 @@
 use provium_guest::{CallError, Channel, LaneHandle, NoModules};
 use provium_protocol::op::{NoticeKind, StreamNotice, TailStart};
 use provium_protocol::{ErrorKind, Lane, Op, Reply, StreamId, WireError};
-use provium_testkit::{BUILD, FakeAgent, Guest, GuestCall, Handling, Serving, host_hello};
+use provium_testkit::{BUILD, FakeAgent, Guest, GuestCall, ReplyFuture, ServingAgent, host_hello};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ const ENOENT: i32 = 2;
 struct Files;
 
 impl Guest for Files {
-    fn handle(&self, call: GuestCall) -> Handling {
+    fn handle(&self, call: GuestCall) -> ReplyFuture {
         Box::pin(serve(call))
     }
 }
@@ -60,9 +60,9 @@ async fn serve(call: GuestCall) -> Result<Reply, WireError> {
     }
 }
 
-async fn start() -> (LaneHandle, Serving) {
+async fn start() -> (LaneHandle, ServingAgent) {
     let (host, agent) = FakeAgent::pair();
-    let serving = Serving::start(agent, Arc::new(Files));
+    let serving = ServingAgent::start(agent, Arc::new(Files));
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let (channel, _) = timeout(LONG, establish).await.unwrap().unwrap();
     (channel.lane(Lane::VM), serving)

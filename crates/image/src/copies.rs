@@ -51,14 +51,14 @@ mod tests {
     use crate::elf::tests::kernel;
     use crate::images::Images;
     use crate::kernel::around;
-    use crate::progress::Silent;
+    use crate::progress::SilentProgress;
     use camino::Utf8Path;
 
     #[tokio::test]
     async fn a_file_that_is_replaced_still_boots_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap();
-        let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+        let images = Images::open(&path.join("cache"), Arc::new(SilentProgress)).unwrap();
         let images = images.copying_files().unwrap();
         let (plain, packed) = (path.join("vmlinux"), path.join("bzImage"));
         let bzimage = around(&gzip_of(&kernel(true)));

@@ -424,7 +424,7 @@ mod tests {
     use crate::elf::tests::{kernel, module};
     use crate::kernel::around;
     use crate::node::Node;
-    use crate::progress::Silent;
+    use crate::progress::SilentProgress;
     use crate::root_image::RootPlacement;
     use crate::tree::Tree;
 
@@ -438,7 +438,7 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-            let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+            let images = Images::open(&path.join("cache"), Arc::new(SilentProgress)).unwrap();
             Self {
                 _folder: folder,
                 path,

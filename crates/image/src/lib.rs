@@ -46,5 +46,5 @@ pub use image::GuestImage;
 pub use images::Images;
 pub use memory::MemoryNeed;
 pub use modules::{ModuleIndex, ModuleRef};
-pub use progress::{Progress, Silent};
+pub use progress::{Progress, SilentProgress};
 pub use root_image::{ROOT_DISK, RootPlacement};

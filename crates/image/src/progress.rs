@@ -29,9 +29,9 @@ impl std::fmt::Debug for dyn Progress {
 
 /// Ignores all reports.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct SilentProgress;
 
-impl Progress for Silent {
+impl Progress for SilentProgress {
     fn step(&self, _text: &str) {}
 
     fn warning(&self, _text: &str) {}

@@ -150,7 +150,7 @@ mod tests {
     use crate::compress::tests::gzip_of;
     use crate::elf::tests::{kernel, module};
     use crate::kernel::around;
-    use crate::progress::Silent;
+    use crate::progress::SilentProgress;
 
     fn put(root: &Utf8Path, name: &str, content: &[u8]) {
         fs_err::create_dir_all(root.join(name).parent().unwrap()).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     async fn a_large_root_is_on_a_disk() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap();
-        let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+        let images = Images::open(&path.join("cache"), Arc::new(SilentProgress)).unwrap();
         let root = path.join("root");
         fill(&root);
         let image = async |placement| images.from_root(&root, None, placement).await.unwrap();
@@ -209,7 +209,7 @@ mod tests {
     async fn an_archive_keeps_owners_modes_and_devices() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap();
-        let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+        let images = Images::open(&path.join("cache"), Arc::new(SilentProgress)).unwrap();
         let root = path.join("root");
         fill(&root);
         put(&root, "etc/shadow", b"secret");

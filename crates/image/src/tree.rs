@@ -96,7 +96,7 @@ impl Tree {
 
     /// The folders that have to be made before `path` can be, from the top, and the path itself as
     /// it is with its links followed. `None` for the root.
-    pub(crate) fn locate(&self, path: &[u8]) -> Result<Option<Located>, ImageError> {
+    pub(crate) fn locate(&self, path: &[u8]) -> Result<Option<ResolvedPath>, ImageError> {
         let wrong = |why| bad(path, why);
         let mut names = components(path).map_err(wrong)?;
         let Some(last) = names.pop() else {
@@ -258,7 +258,7 @@ impl Tree {
 }
 
 /// Missing folders from the top, and a path with its links followed.
-pub(crate) type Located = (Vec<Vec<u8>>, Vec<u8>);
+pub(crate) type ResolvedPath = (Vec<Vec<u8>>, Vec<u8>);
 
 fn bad(path: &[u8], why: &'static str) -> ImageError {
     ImageError::BadPath {

@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// Whether a path (relative to the root) is wanted; the second argument says whether it is a regular file.
-type Wanted<'a> = &'a dyn Fn(&[u8], bool) -> bool;
+type PathFilter<'a> = &'a dyn Fn(&[u8], bool) -> bool;
 
 /// The tree below `folder`, with the owners that it has on the host. Folders in `empty` are taken without what is
 /// in them. Sockets are left out.
@@ -23,7 +23,7 @@ type Wanted<'a> = &'a dyn Fn(&[u8], bool) -> bool;
 pub(crate) fn walk(
     folder: &Utf8Path,
     empty: &BTreeSet<PathBuf>,
-    is_wanted: Wanted<'_>,
+    is_wanted: PathFilter<'_>,
 ) -> Result<Tree, ImageError> {
     let mut walk = Walk {
         tree: Tree::default(),
@@ -40,7 +40,7 @@ pub(crate) fn walk(
 struct Walk<'a> {
     tree: Tree,
     empty: &'a BTreeSet<PathBuf>,
-    is_wanted: Wanted<'a>,
+    is_wanted: PathFilter<'a>,
 }
 
 impl Walk<'_> {

@@ -2,7 +2,7 @@
 
 use crate::inputs::FailedBuilds;
 use crate::kept::catalogue::KeptFailures;
-use crate::kept::keeper::{FailureKeeper, Kept};
+use crate::kept::keeper::{FailureKeeper, KeptFailureSummary};
 use crate::kept::output::KeptOutput;
 use crate::lock::lock;
 use crate::profile::Profile;
@@ -81,7 +81,7 @@ pub struct Host {
     pub fixtures: Bucket,
     /// Time-outs that wait for the guest are multiplied by this: how many times slower than on hardware
     /// it runs.
-    pub patience: f64,
+    pub timeout_multiplier: f64,
 }
 
 /// A profile, and its image once it has been needed.
@@ -176,7 +176,7 @@ impl Environment {
     }
 
     /// What was kept of a failed test.
-    pub fn kept_failure(&self) -> Option<&Kept> {
+    pub fn kept_failure(&self) -> Option<&KeptFailureSummary> {
         self.failure_keeper.as_ref()?.kept()
     }
 
@@ -222,16 +222,19 @@ impl Environment {
 
     /// `limit` times the timeout multiplier, for guests that run slower than on hardware.
     pub fn scale_timeout(&self, limit: Duration) -> Duration {
-        self.host
-            .as_ref()
-            .map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
+        self.host.as_ref().map_or(limit, |host| {
+            limit.mul_f64(host.timeout_multiplier.max(1.0))
+        })
     }
 
     /// What an error adds to a limit as the user set it, where the timeout multiplier changes it.
     pub(crate) fn timeout_note(&self) -> String {
         match &self.host {
-            Some(host) if host.patience > 1.0 => {
-                format!(", times {:.1} since guests run slower here", host.patience)
+            Some(host) if host.timeout_multiplier > 1.0 => {
+                format!(
+                    ", times {:.1} since guests run slower here",
+                    host.timeout_multiplier
+                )
             }
             _ => String::new(),
         }

@@ -48,7 +48,7 @@ pub use graph::group::VmGroup;
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use graph::snapshot::LabSnapshot;
 pub use guest::attached::{
-    Attached, AttachedCommand, CommandInput, CommandOutput, CommandTerminal,
+    AttachedCommand, AttachedProcess, CommandInput, CommandOutput, CommandTerminal,
 };
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
@@ -57,7 +57,7 @@ pub use guest::console::Console;
 pub use guest::file::{File, OpenMode};
 pub use guest::ops::{GuestOps, WriteMode};
 pub use guest::process::{OutputKind, Process, ProcessStatus};
-pub use guest::server::{Connection, Found, WaitCondition, WaitLimits, forward, wait_for};
+pub use guest::server::{Connection, WaitCondition, WaitLimits, WaitMatch, forward, wait_for};
 pub use guest::stream::{ByteStream, Site, StreamKind};
 pub use guest::syscall::{PendingSyscall, SyscallInProgress};
 pub use guest::target::Target;
@@ -69,7 +69,7 @@ pub use host_shell::{
 pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
 pub use kept::catalogue::{KeptFailure, KeptFailures};
 pub use kept::keep::{FailedTest, keep_failure};
-pub use kept::keeper::Kept;
+pub use kept::keeper::KeptFailureSummary;
 pub use kept::manifest::{KeptState, KeptVm};
 pub use kept::output::{KeptFiles, KeptOutput};
 pub use network::{

@@ -95,7 +95,7 @@ mod kept_files {
     use std::fmt::Write as _;
 
     #[derive(Serialize, Deserialize)]
-    struct Kept {
+    struct StoredBootFile {
         path: String,
         content: String,
         perm: u32,
@@ -106,7 +106,7 @@ mod kept_files {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         let kept = files.as_ref().map(|files| {
-            let kept = files.iter().map(|file| Kept {
+            let kept = files.iter().map(|file| StoredBootFile {
                 path: file.path.clone(),
                 content: to_hex(&file.content),
                 perm: file.perm,
@@ -119,7 +119,7 @@ mod kept_files {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Vec<BootFile>>, D::Error> {
-        let kept = Option::<Vec<Kept>>::deserialize(deserializer)?;
+        let kept = Option::<Vec<StoredBootFile>>::deserialize(deserializer)?;
         let Some(kept) = kept else { return Ok(None) };
         let files = kept.into_iter().map(|file| {
             let content = from_hex(&file.content);

@@ -36,7 +36,7 @@ mod testing;
 mod tests;
 mod text;
 
-pub use file::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, Listing};
+pub use file::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, TestListing};
 pub use fixture::{StandaloneBuild, build_fixture};
 pub use run::list_file::list_file;
 pub use run::run_file::run_file;

@@ -9,13 +9,13 @@ pub struct Activity(Arc<AtomicUsize>);
 
 /// A call of a file; it is active until this is dropped.
 #[derive(Debug)]
-pub struct Active(Activity);
+pub struct ActiveCall(Activity);
 
 impl Activity {
     /// A call begins.
-    pub fn begin(&self) -> Active {
+    pub fn begin(&self) -> ActiveCall {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Active(self.clone())
+        ActiveCall(self.clone())
     }
 
     /// Whether every open call of the file waits for the pool.
@@ -33,7 +33,7 @@ impl Activity {
     }
 }
 
-impl Drop for Active {
+impl Drop for ActiveCall {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }

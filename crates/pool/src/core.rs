@@ -21,7 +21,7 @@ pub(crate) struct PoolCore {
     files: BTreeMap<String, Account>,
     /// Files that were given up: they hold nothing and get nothing.
     revoked: BTreeSet<String>,
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<WaitingRequest>,
     next: u64,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Deadlock {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingRequest {
     ticket: Ticket,
     file: String,
     need: Resources,
@@ -91,7 +91,7 @@ impl PoolCore {
         }
         let others = self.files.values();
         let others: Resources = others.map(|a| a.held.max(a.reserved)).sum();
-        (others + reservation).fits(self.total) && !self.queue.iter().any(Waiting::starves)
+        (others + reservation).fits(self.total) && !self.queue.iter().any(WaitingRequest::starves)
     }
 
     /// A file starts.
@@ -170,7 +170,7 @@ impl PoolCore {
         }
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.queue.push_back(Waiting {
+        self.queue.push_back(WaitingRequest {
             ticket,
             file: file.to_owned(),
             need,
@@ -310,7 +310,7 @@ impl Account {
     }
 }
 
-impl Waiting {
+impl WaitingRequest {
     fn starves(&self) -> bool {
         self.overtaken >= OVERTAKEN_LIMIT
     }

@@ -71,14 +71,14 @@ enum Source {
 struct State {
     /// A task waits for the pool to grant a claim.
     claiming: bool,
-    reserved: Option<Reserved>,
+    reserved: Option<ReservedClaim>,
     /// Grants of VMs that do not belong to a claim.
     direct: BTreeMap<u64, Grant>,
     next: u64,
 }
 
 /// A claim that was taken. That is reported, and so is its return.
-struct Reserved {
+struct ReservedClaim {
     claim: Claim,
     /// What is left of what the claim names.
     left: Resources,
@@ -171,7 +171,7 @@ impl FileBudget {
                 let missing = left - grants.iter().map(Grant::amount).sum();
                 if missing.is_zero() {
                     grants.extend(std::mem::take(&mut state.direct).into_values());
-                    let reserved = Reserved {
+                    let reserved = ReservedClaim {
                         claim,
                         left,
                         _grants: grants,
@@ -270,14 +270,14 @@ impl FileBudget {
     }
 }
 
-impl Reserved {
+impl ReservedClaim {
     fn report(&self, event: impl FnOnce(String, Resources) -> Event) {
         self.sink
             .emit(event(self.file.clone(), self.claim.amount()));
     }
 }
 
-impl Drop for Reserved {
+impl Drop for ReservedClaim {
     fn drop(&mut self) {
         self.report(|path, amount| Event::ClaimReleased { path, amount });
     }

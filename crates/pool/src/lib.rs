@@ -41,7 +41,7 @@ mod pool;
 mod stopwatch;
 mod waiting;
 
-pub use activity::{Active, Activity};
+pub use activity::{ActiveCall, Activity};
 pub use caller::{Caller, FileWatch};
 pub use cancel::CancelToken;
 pub use error::PoolError;

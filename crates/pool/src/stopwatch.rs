@@ -12,7 +12,7 @@ pub struct Stopwatch(Arc<Watch>);
 
 #[derive(Default)]
 struct Watch {
-    state: Mutex<Waited>,
+    state: Mutex<WaitTime>,
     /// Of the file; it is stopped with each of its tests'.
     parent: Option<Stopwatch>,
     /// One for the whole file: notified when any of its stopwatches stops or resumes.
@@ -20,7 +20,7 @@ struct Watch {
 }
 
 #[derive(Default)]
-struct Waited {
+struct WaitTime {
     /// Waits in progress, and since when there is one.
     waits: usize,
     since: Option<Instant>,

@@ -17,7 +17,7 @@ use crate::command::{Command, Stdio};
 use crate::error::ProcessError;
 use crate::limits;
 use crate::spawner;
-use crate::sys::{ExecArgs, Forked, WatchdogArgs};
+use crate::sys::{ExecArgs, ForkedChild, WatchdogArgs};
 
 impl Command {
     /// Starts the child. Must be called inside a tokio runtime with I/O; blocks for the length of a
@@ -114,7 +114,7 @@ fn start(command: Command) -> Result<RawChild, ProcessError> {
         without_capabilities,
         watchdog,
     };
-    let Forked { pid, watchdog } = spawner::fork(exec)
+    let ForkedChild { pid, watchdog } = spawner::fork(exec)
         .map_err(|source| ProcessError::Spawner {
             program: program.clone(),
             source,

@@ -8,17 +8,17 @@ use std::io;
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 
-use crate::sys::{self, ExecArgs, Forked};
+use crate::sys::{self, ExecArgs, ForkedChild};
 
 struct Request {
     exec: ExecArgs,
-    reply: mpsc::SyncSender<io::Result<Forked>>,
+    reply: mpsc::SyncSender<io::Result<ForkedChild>>,
 }
 
 static SPAWNER: Mutex<Option<mpsc::Sender<Request>>> = Mutex::new(None);
 
 /// Forks on the spawner thread. The outer error is the thread's, the inner one the fork's.
-pub(crate) fn fork(exec: ExecArgs) -> io::Result<io::Result<Forked>> {
+pub(crate) fn fork(exec: ExecArgs) -> io::Result<io::Result<ForkedChild>> {
     let (reply, replied) = mpsc::sync_channel(1);
     let mut request = Request { exec, reply };
     let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);

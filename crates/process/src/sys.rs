@@ -51,7 +51,7 @@ pub(crate) struct WatchdogArgs {
 }
 
 /// What was forked.
-pub(crate) struct Forked {
+pub(crate) struct ForkedChild {
     pub(crate) pid: Pid,
     pub(crate) watchdog: Option<Pid>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Forked {
 /// byte, it did.
 ///
 /// Must run on a thread that outlives the child and that has all signals blocked.
-pub(crate) fn fork_exec(exec: &ExecArgs) -> io::Result<Forked> {
+pub(crate) fn fork_exec(exec: &ExecArgs) -> io::Result<ForkedChild> {
     let arguments = pointers(&exec.arguments);
     let environment = pointers(&exec.environment);
     // SAFETY: getpid has no preconditions.
@@ -83,7 +83,7 @@ pub(crate) fn fork_exec(exec: &ExecArgs) -> io::Result<Forked> {
         // SAFETY: in the child; the pointer lists end in a null and outlive the call.
         0 => unsafe { become_child(exec, parent, &arguments, &environment) },
         pid => match Pid::from_raw(pid) {
-            Some(pid) => Ok(Forked { pid, watchdog }),
+            Some(pid) => Ok(ForkedChild { pid, watchdog }),
             None => Err(io::Error::other("fork gave no process id")),
         },
     }

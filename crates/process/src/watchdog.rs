@@ -49,7 +49,7 @@ pub(crate) unsafe fn watch(parent: libc::pid_t, lifeline: RawFd, mark: &CStr) ->
                 break;
             }
         }
-        let mut found = Found {
+        let mut found = Descendants {
             pids: [0; MAX_PROCESSES],
             count: 0,
         };
@@ -68,12 +68,12 @@ pub(crate) unsafe fn watch(parent: libc::pid_t, lifeline: RawFd, mark: &CStr) ->
 }
 
 /// The processes of the command, each stopped.
-struct Found {
+struct Descendants {
     pids: [libc::pid_t; MAX_PROCESSES],
     count: usize,
 }
 
-impl Found {
+impl Descendants {
     fn all(&self) -> &[libc::pid_t] {
         &self.pids[..self.count]
     }
@@ -93,7 +93,7 @@ impl Found {
 }
 
 /// Adds the processes of the command that `/proc` shows.
-fn scan(found: &mut Found, mark: &[u8]) {
+fn scan(found: &mut Descendants, mark: &[u8]) {
     let Some(folder) = open(c"/proc") else { return };
     // Entries of `linux_dirent64` (`getdents64(2)`), which begin at multiples of eight.
     let mut entries = [0_u64; 4096];
@@ -126,7 +126,7 @@ fn scan(found: &mut Found, mark: &[u8]) {
 }
 
 /// Adds a process, if it belongs to the command.
-fn add_if_related(found: &mut Found, pid: libc::pid_t, mark: &[u8]) {
+fn add_if_related(found: &mut Descendants, pid: libc::pid_t, mark: &[u8]) {
     if found.has(pid) {
         return;
     }

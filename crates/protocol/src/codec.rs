@@ -4,14 +4,14 @@
 //! serialised.
 
 use crate::decode;
-use crate::msgpack::Malformed;
+use crate::msgpack::MsgpackError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Bytes that are not the message they should be.
 #[derive(Debug, thiserror::Error)]
 #[error("not a valid message")]
-pub struct DecodeError(#[source] Malformed);
+pub struct DecodeError(#[source] MsgpackError);
 
 /// A message's bytes.
 #[expect(
@@ -26,7 +26,7 @@ impl DecodeError {
     /// Whether the message has more values than allowed, or is nested too deeply. It may be well-formed
     /// otherwise.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.0, Malformed::TooMany | Malformed::Deep)
+        matches!(self.0, MsgpackError::TooMany | MsgpackError::Deep)
     }
 }
 

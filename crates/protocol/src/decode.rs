@@ -4,7 +4,7 @@
 //! and came to a quarter of the agent. This one knows which shape each type has: structs are arrays,
 //! variants are a name, or a map of the name to what is in it. Nothing else is accepted.
 
-use crate::msgpack::{Malformed, Number, Reader, Result};
+use crate::msgpack::{MsgpackError, Number, Reader, Result};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, SeqAccess,
     VariantAccess, Visitor,
@@ -27,7 +27,7 @@ impl Reader<'_> {
             let value = visitor.visit_seq(&mut list)?;
             match list.left {
                 0 => Ok(value),
-                left => Err(Malformed::invalid_length(left, &"a shorter list")),
+                left => Err(MsgpackError::invalid_length(left, &"a shorter list")),
             }
         })
     }
@@ -49,7 +49,7 @@ macro_rules! numbers {
 }
 
 impl<'de> Deserializer<'de> for &mut Reader<'_> {
-    type Error = Malformed;
+    type Error = MsgpackError;
 
     fn is_human_readable(&self) -> bool {
         false
@@ -64,7 +64,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
         match self.byte()? {
             0xc2 => visitor.visit_bool(false),
             0xc3 => visitor.visit_bool(true),
-            marker => Err(Malformed::Unexpected("true or false", marker)),
+            marker => Err(MsgpackError::Unexpected("true or false", marker)),
         }
     }
 
@@ -136,7 +136,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
-        Err(Malformed::custom("expected a value of a known kind"))
+        Err(MsgpackError::custom("expected a value of a known kind"))
     }
 
     forward_to_deserialize_any! {
@@ -150,7 +150,7 @@ struct List<'r, 'a> {
 }
 
 impl<'de> SeqAccess<'de> for &mut List<'_, '_> {
-    type Error = Malformed;
+    type Error = MsgpackError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
         if self.left == 0 {
@@ -176,7 +176,7 @@ impl Variant<'_, '_> {
         if self.holds == holds {
             return Ok(());
         }
-        Err(Malformed::custom(if holds {
+        Err(MsgpackError::custom(if holds {
             "a variant lacks what it holds"
         } else {
             "a variant holds what it should not"
@@ -185,7 +185,7 @@ impl Variant<'_, '_> {
 }
 
 impl<'de> EnumAccess<'de> for Variant<'_, '_> {
-    type Error = Malformed;
+    type Error = MsgpackError;
     type Variant = Self;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self)> {
@@ -195,7 +195,7 @@ impl<'de> EnumAccess<'de> for Variant<'_, '_> {
 }
 
 impl<'de> VariantAccess<'de> for Variant<'_, '_> {
-    type Error = Malformed;
+    type Error = MsgpackError;
 
     fn unit_variant(self) -> Result<()> {
         self.must_hold(false)
@@ -251,7 +251,7 @@ mod tests {
             );
         }
         let longer = [&bytes[..], &[0]].concat();
-        assert_eq!(from_slice::<T>(&longer), Err(Malformed::Trailing(1)));
+        assert_eq!(from_slice::<T>(&longer), Err(MsgpackError::Trailing(1)));
     }
 
     #[test]
@@ -322,18 +322,18 @@ mod tests {
     fn what_could_exhaust_memory_or_stack_is_refused() {
         // A list of 2^32 - 1 values, in five bytes.
         let huge = [0xdd, 0xff, 0xff, 0xff, 0xff];
-        assert_eq!(from_slice::<Vec<bool>>(&huge), Err(Malformed::Short));
+        assert_eq!(from_slice::<Vec<bool>>(&huge), Err(MsgpackError::Short));
         let huge = [0xc6, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(
             from_slice::<serde_bytes::ByteBuf>(&huge),
-            Err(Malformed::Short)
+            Err(MsgpackError::Short)
         );
         let mut reply = Reply::Done;
         for _ in 0..100 {
             reply = Reply::Batch(vec![Ok(reply)]);
         }
         let bytes = rmp_serde::to_vec(&reply).unwrap();
-        assert_eq!(from_slice::<Reply>(&bytes), Err(Malformed::Deep));
+        assert_eq!(from_slice::<Reply>(&bytes), Err(MsgpackError::Deep));
     }
 
     #[test]
@@ -353,14 +353,14 @@ mod tests {
         assert_eq!(from_slice_bounded::<Reply>(&bytes, 1003), Ok(reply));
         assert_eq!(
             from_slice_bounded::<Reply>(&bytes, 1002),
-            Err(Malformed::TooMany)
+            Err(MsgpackError::TooMany)
         );
         let batch = Reply::Batch(vec![Ok(Reply::Done); 10]);
         let bytes = rmp_serde::to_vec(&batch).unwrap();
         assert!(from_slice_bounded::<Reply>(&bytes, 10).is_ok());
         assert_eq!(
             from_slice_bounded::<Reply>(&bytes, 9),
-            Err(Malformed::TooMany)
+            Err(MsgpackError::TooMany)
         );
     }
 

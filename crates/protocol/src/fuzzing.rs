@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Errors after which a stream is not read any further: each one costs a byte at least.
-const PATIENCE: usize = 64;
+const MAX_ERRORS: usize = 64;
 
 /// A stream means the same however it is cut, and its frames have the bytes that they came from.
 pub fn frames(bytes: &[u8]) {
@@ -40,7 +40,7 @@ fn items<'a>(
     let mut errors = 0;
     for piece in pieces {
         decoder.push(piece);
-        while errors < PATIENCE {
+        while errors < MAX_ERRORS {
             match decoder.next_item() {
                 Ok(None) => break,
                 Ok(Some(item)) => items.push(Ok(item)),

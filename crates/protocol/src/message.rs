@@ -196,7 +196,7 @@ pub struct SpawnedWorker {
 
 /// Summary of the background commands of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Joined {
+pub struct JoinSummary {
     /// The worst of their exit codes; 128 + signal for one that a signal killed; 0 if there were none.
     pub exit_code: i32,
     /// How many there were.

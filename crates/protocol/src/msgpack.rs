@@ -10,7 +10,7 @@ const DEPTH: u32 = 64;
 
 /// What is wrong with the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MsgpackError {
     /// They end too soon, or a length is longer than they are.
     #[error("it ends too soon")]
     Short,
@@ -31,7 +31,7 @@ pub enum Malformed {
     Rejected(String),
 }
 
-impl serde::de::Error for Malformed {
+impl serde::de::Error for MsgpackError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::Rejected(message.to_string())
     }
@@ -48,7 +48,7 @@ impl serde::de::Error for Malformed {
     }
 }
 
-pub(super) type Result<T> = std::result::Result<T, Malformed>;
+pub(super) type Result<T> = std::result::Result<T, MsgpackError>;
 
 /// A whole number.
 pub(super) enum Number {
@@ -78,18 +78,21 @@ impl<'a> Reader<'a> {
     pub(super) fn finish(&self) -> Result<()> {
         match self.rest.len() {
             0 => Ok(()),
-            count => Err(Malformed::Trailing(count)),
+            count => Err(MsgpackError::Trailing(count)),
         }
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Short)?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(MsgpackError::Short)?;
         self.rest = rest;
         Ok(taken)
     }
 
     pub(super) fn peek(&self) -> Result<u8> {
-        self.rest.first().copied().ok_or(Malformed::Short)
+        self.rest.first().copied().ok_or(MsgpackError::Short)
     }
 
     pub(super) fn byte(&mut self) -> Result<u8> {
@@ -117,7 +120,7 @@ impl<'a> Reader<'a> {
                 let raw = self.big_endian(width as usize)? << unused;
                 Number::Signed(raw.cast_signed() >> unused)
             }
-            _ => return Err(Malformed::Unexpected("a number", marker)),
+            _ => return Err(MsgpackError::Unexpected("a number", marker)),
         })
     }
 
@@ -130,7 +133,7 @@ impl<'a> Reader<'a> {
         let length = self.big_endian(*width)?;
         usize::try_from(length)
             .map(Some)
-            .map_err(|_| Malformed::Short)
+            .map_err(|_| MsgpackError::Short)
     }
 
     pub(super) fn text(&mut self) -> Result<&'a str> {
@@ -139,17 +142,17 @@ impl<'a> Reader<'a> {
             0xa0..=0xbf => usize::from(marker & 0x1f),
             _ => self
                 .length(marker, 0xd9, &[1, 2, 4])?
-                .ok_or(Malformed::Unexpected("text", marker))?,
+                .ok_or(MsgpackError::Unexpected("text", marker))?,
         };
         let bytes = self.take(length)?;
-        std::str::from_utf8(bytes).map_err(|_| Malformed::Rejected("text is not UTF-8".into()))
+        std::str::from_utf8(bytes).map_err(|_| MsgpackError::Rejected("text is not UTF-8".into()))
     }
 
     pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
         let marker = self.byte()?;
         let length = self
             .length(marker, 0xc4, &[1, 2, 4])?
-            .ok_or(Malformed::Unexpected("bytes", marker))?;
+            .ok_or(MsgpackError::Unexpected("bytes", marker))?;
         self.take(length)
     }
 
@@ -161,19 +164,22 @@ impl<'a> Reader<'a> {
             0x90..=0x9f => usize::from(marker & 0x0f),
             _ => self
                 .length(marker, 0xdc, &[2, 4])?
-                .ok_or(Malformed::Unexpected("a list", marker))?,
+                .ok_or(MsgpackError::Unexpected("a list", marker))?,
         };
         if count > self.rest.len() {
-            return Err(Malformed::Short);
+            return Err(MsgpackError::Short);
         }
-        self.budget = self.budget.checked_sub(count).ok_or(Malformed::TooMany)?;
+        self.budget = self
+            .budget
+            .checked_sub(count)
+            .ok_or(MsgpackError::TooMany)?;
         Ok(count)
     }
 
     /// Runs `read` one level deeper.
     pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth == DEPTH {
-            return Err(Malformed::Deep);
+            return Err(MsgpackError::Deep);
         }
         self.depth += 1;
         let result = read(self);

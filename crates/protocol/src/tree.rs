@@ -203,19 +203,19 @@ pub struct TreeDecoder {
     /// How much of the buffer has been handed out.
     used: usize,
     ended: bool,
-    place: Place,
+    place: TreePosition,
 }
 
 /// Where in a tree the last record was.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct TreePosition {
     /// Directories that have begun and not ended.
     depth: usize,
     /// Content may follow.
     in_file: bool,
 }
 
-impl Place {
+impl TreePosition {
     /// The place behind a record, if that may be here.
     fn after(self, record: &TreeRecord<'_>) -> Result<Self, TreeError> {
         let depth = match record {
@@ -283,7 +283,7 @@ impl TreeDecoder {
 
 fn decode(record: &[u8]) -> Result<TreeRecord<'_>, TreeError> {
     let (kind, rest) = record.split_first().ok_or(TreeError::Malformed)?;
-    let mut fields = Fields(rest);
+    let mut fields = RecordReader(rest);
     let record = match *kind {
         ENTER => TreeRecord::Enter(fields.name()?),
         LEAVE => TreeRecord::Leave(fields.metadata()?),
@@ -320,9 +320,9 @@ fn decode(record: &[u8]) -> Result<TreeRecord<'_>, TreeError> {
 }
 
 /// What is left of a record.
-struct Fields<'a>(&'a [u8]);
+struct RecordReader<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> RecordReader<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], TreeError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(TreeError::Malformed)?;
         self.0 = rest;

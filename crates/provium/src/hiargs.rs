@@ -29,7 +29,7 @@ pub(crate) struct Context {
 }
 
 /// Which files, and which of their tests.
-pub(crate) struct Selected {
+pub(crate) struct Selection {
     pub(crate) files: Vec<TestFile>,
     pub(crate) tests: TestSelection,
 }
@@ -120,7 +120,7 @@ pub(crate) struct RunResult {
 /// A run.
 pub(crate) struct RunSettings {
     pub(crate) context: Context,
-    pub(crate) selected: Selected,
+    pub(crate) selected: Selection,
     pub(crate) machine: MachineSettings,
     pub(crate) output: OutputSettings,
     /// Time for each file.
@@ -180,7 +180,7 @@ impl Context {
     }
 }
 
-impl Selected {
+impl Selection {
     pub(crate) fn new(args: SelectionArgs, context: &Context) -> Result<Self, Failure> {
         let request = Request {
             kind: FileKind::Tests,
@@ -233,7 +233,7 @@ impl RunSettings {
     pub(crate) fn new(args: RunArgs) -> Result<Self, Failure> {
         let first = args.selection.paths.first().map(String::as_str);
         let context = Context::of(&args.plain, first)?;
-        let selected = Selected::new(args.selection, &context)?;
+        let selected = Selection::new(args.selection, &context)?;
         let keep = args.lifecycle.on_failure;
         let keep = keep.map(|_| {
             let typed = args.plain.config.as_deref();

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use camino::Utf8Path;
 use provium_events::printable::one_line;
-use provium_lab::{Environment, Kept, KeptFailures};
+use provium_lab::{Environment, KeptFailureSummary, KeptFailures};
 use provium_store::{Bucket, Cache};
 
 /// The configuration's file.
@@ -65,7 +65,7 @@ fn quoted(word: &str) -> String {
 }
 
 /// The line at the end of a run that has kept a failure.
-pub(crate) fn report(kept: &Kept) -> String {
+pub(crate) fn report(kept: &KeptFailureSummary) -> String {
     format!(
         "provium: test `{}`: {}\n",
         one_line(&kept.test),

@@ -5,7 +5,7 @@
 
 mod console;
 
-pub(crate) use console::{ConsoleArgs, Push};
+pub(crate) use console::{ConsoleArgs, PushOption};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};

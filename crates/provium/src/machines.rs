@@ -117,7 +117,7 @@ impl Progress for RunProgress {
 }
 
 /// What machines are made from and with.
-pub(crate) struct MachineMeans {
+pub(crate) struct MachineSetup {
     /// All profiles; the build commands of those that are used have run.
     pub(crate) profiles: Vec<Profile>,
     /// What these commands have made.
@@ -132,7 +132,7 @@ pub(crate) async fn prepare(
     files: &[TestFile],
     settings: &MachineSettings,
     progress: Arc<dyn Progress>,
-) -> Result<MachineMeans, Failure> {
+) -> Result<MachineSetup, Failure> {
     let used = build::used_by(config, files);
     prepare_profiles(config, &used, settings, progress).await
 }
@@ -143,7 +143,7 @@ pub(crate) async fn prepare_profiles(
     used: &BTreeSet<String>,
     settings: &MachineSettings,
     progress: Arc<dyn Progress>,
-) -> Result<MachineMeans, Failure> {
+) -> Result<MachineSetup, Failure> {
     let built = build::profiles(config, used, settings.no_build).await?;
     let BuiltProfiles {
         mut profiles,
@@ -167,10 +167,10 @@ pub(crate) async fn prepare_profiles(
         if profiles.iter().any(|profile| profile.accel == choice) {
             let cache_dir = &config.cache_dir;
             let decision = decide_accel(&host.qemu, choice, cache_dir).await?;
-            host.patience = host.patience.max(decision.slowdown);
+            host.timeout_multiplier = host.timeout_multiplier.max(decision.slowdown);
         }
     }
-    Ok(MachineMeans {
+    Ok(MachineSetup {
         profiles,
         outputs,
         host,
@@ -202,7 +202,7 @@ async fn host(
         templates: (!settings.cold).then_some(templates),
         snapshots,
         fixtures,
-        patience: decision.slowdown,
+        timeout_multiplier: decision.slowdown,
     })
 }
 

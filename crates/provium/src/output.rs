@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::hiargs::{JUnitPath, OutputSettings};
 use crate::terminal::{self, Stream};
 use camino::Utf8PathBuf;
-use provium_events::{Event, Stamped, encode};
+use provium_events::{Event, TimedEvent, encode};
 use provium_report::{
     FailedTests, Human, HumanOptions, JUnit, JUnitFile, JsonLines, Live, Sources, Verbosity,
     notice_line,
@@ -29,7 +29,7 @@ enum Report {
 }
 
 /// The live lines below the report.
-struct Drawing {
+struct LiveDisplay {
     live: Live,
     on: Stream,
     drawn: Instant,
@@ -55,7 +55,7 @@ impl Writer {
         colour: bool,
         expected: BTreeMap<String, u64>,
         sources: impl Sources + Send + 'static,
-        events: Receiver<Stamped>,
+        events: Receiver<TimedEvent>,
     ) -> Result<Self, Failure> {
         let settings = settings.clone();
         let mut outputs = Outputs {
@@ -80,7 +80,7 @@ impl Writer {
             let mut report = Report::new(&settings, colour, sources);
             let mut drawing = match &report {
                 Report::Human { on, .. } if settings.verbosity != Verbosity::Quiet => {
-                    Drawing::on(*on, Live::new(expected, settings.slow_after, colour))
+                    LiveDisplay::on(*on, Live::new(expected, settings.slow_after, colour))
                 }
                 _ => None,
             };
@@ -143,7 +143,7 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn take(&mut self, stamped: &Stamped) {
+    fn take(&mut self, stamped: &TimedEvent) {
         self.failed.event(&stamped.event);
         if let Some(junit) = &mut self.junit {
             junit.report.event(&stamped.event);
@@ -229,10 +229,10 @@ fn write(on: Stream, text: &str) {
 
 /// The next event; until it comes, what is true now is drawn from time to time.
 fn next(
-    events: &Receiver<Stamped>,
-    mut drawing: Option<&mut Drawing>,
+    events: &Receiver<TimedEvent>,
+    mut drawing: Option<&mut LiveDisplay>,
     is_over: &AtomicBool,
-) -> Option<Stamped> {
+) -> Option<TimedEvent> {
     loop {
         match events.recv_timeout(DRAW_EVERY) {
             Ok(stamped) => return Some(stamped),
@@ -247,7 +247,7 @@ fn next(
     }
 }
 
-impl Drawing {
+impl LiveDisplay {
     fn on(on: Stream, live: Live) -> Option<Self> {
         terminal::size(on)?;
         let drawn = Instant::now();
@@ -270,7 +270,7 @@ impl Drawing {
     }
 }
 
-impl Drop for Drawing {
+impl Drop for LiveDisplay {
     fn drop(&mut self) {
         terminal::end();
     }
@@ -382,7 +382,7 @@ mod tests {
                 path: "a".to_owned(),
             };
             // It continues to take events after the first one was lost.
-            sink.send(Stamped { ts: 1, event }).unwrap();
+            sink.send(TimedEvent { ts: 1, event }).unwrap();
         }
         drop(sink);
         let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -413,7 +413,7 @@ mod tests {
             flaky: 0,
             duration_ns: 1,
         };
-        let last = Stamped { ts: 1, event };
+        let last = TimedEvent { ts: 1, event };
         sink.send(last.clone()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(writer.finish()).unwrap();

@@ -4,7 +4,7 @@
 //! the same tests can be run again. Kept in the cache folder, or in the file that `PROVIUM_RERUN_STATE`
 //! names. A file that is damaged or of another version counts as empty.
 
-use crate::hiargs::{Context, Selected, from_start};
+use crate::hiargs::{Context, Selection, from_start};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_report::FailedTests;
 use provium_runner::TestFile;
@@ -27,7 +27,7 @@ pub(crate) struct RerunState {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Saved {
+struct RerunFile {
     projects: BTreeMap<String, Vec<SavedFile>>,
 }
 
@@ -59,7 +59,7 @@ impl RerunState {
     }
 
     /// Leaves of `selected` what did not pass when it was last run; whether there is something.
-    pub(crate) fn select(&self, selected: &mut Selected) -> bool {
+    pub(crate) fn select(&self, selected: &mut Selection) -> bool {
         let saved = self.load().projects.remove(&self.project);
         let saved: BTreeMap<Utf8PathBuf, Vec<String>> = saved
             .unwrap_or_default()
@@ -119,7 +119,7 @@ impl RerunState {
             .map_err(|error| error.error)
     }
 
-    fn load(&self) -> Saved {
+    fn load(&self) -> RerunFile {
         let bytes = fs_err::read(&self.file).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }

@@ -10,7 +10,7 @@
 
 mod project;
 
-use project::{FAILING, Project, Ran, redacted};
+use project::{FAILING, Project, RunOutput, redacted};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -30,7 +30,7 @@ fn help_lists_commands_and_options() {
         .env("COLUMNS", "100")
         .output()
         .unwrap();
-    insta::assert_snapshot!(Ran::of(ran).all());
+    insta::assert_snapshot!(RunOutput::of(ran).all());
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn the_agent_is_written_as_an_executable_file() {
         .arg("--bogus")
         .output()
         .unwrap();
-    let ran = Ran::of(output);
+    let ran = RunOutput::of(output);
     assert_eq!(ran.code, Some(2), "{}", ran.all());
     assert!(
         ran.stderr.starts_with("usage: provium-agent"),
@@ -429,7 +429,7 @@ fn one_interrupt_ends_a_run_in_good_order() {
             break;
         }
     }
-    let ran = Ran::of(child.wait_with_output().unwrap());
+    let ran = RunOutput::of(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{}", ran.all());
     assert!(ran.stderr.contains("stopping"), "{}", ran.stderr);
     for text in [

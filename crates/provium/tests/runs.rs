@@ -4,7 +4,7 @@
 
 mod project;
 
-use project::{FAILING, Project, Ran, redacted};
+use project::{FAILING, Project, RunOutput, redacted};
 
 const COUNTED: &str = "test('one', function() end)\ntest('two', function() end)\n";
 
@@ -72,7 +72,7 @@ fn names_of_files_can_be_given_to_the_next_run() {
         if folder == "." {
             command = project.command(&[&arguments[..5], &["tests/r.test.lua"]].concat());
         }
-        let ran = Ran::of(
+        let ran = RunOutput::of(
             command
                 .current_dir(project.path().join(folder))
                 .output()
@@ -186,7 +186,7 @@ fn failed_tests_are_run_again() {
     }
     // Another file has nothing recorded.
     let mut command = project.command(&["--accel", "tcg", "--rerun-failed"]);
-    let ran = Ran::of(
+    let ran = RunOutput::of(
         command
             .env("PROVIUM_RERUN_STATE", "state.json")
             .output()
@@ -298,7 +298,7 @@ test("passes", function(t) t:assert_raises(function() t:assert_eq(text("a"), tex
 fn what_a_message_cuts_is_kept_in_files() {
     let project = Project::new(&[("provium.toml", ""), ("a.test.lua", COMPARES)]);
     let named = regex::Regex::new(r"is whole in (\S+) ").unwrap();
-    let kept = |ran: &Ran| -> Vec<String> {
+    let kept = |ran: &RunOutput| -> Vec<String> {
         let paths = named
             .captures_iter(&ran.stdout)
             .map(|found| found[1].to_owned());

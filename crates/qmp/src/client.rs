@@ -17,8 +17,8 @@ use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use crate::codec::{CommandError, Decoder, Event, Greeting, Incoming, encode_command};
-use crate::error::{Closed, QmpError};
+use crate::codec::{CommandError, Decoder, Event, Greeting, ServerMessage, encode_command};
+use crate::error::{CloseReason, QmpError};
 use crate::send::{Line, send};
 
 /// Events kept for a subscriber that is slow to take them. QEMU limits the rate of those that a
@@ -48,14 +48,14 @@ type ReplyReceiver = oneshot::Receiver<Result<Value, CommandError>>;
 struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Value, CommandError>>>>,
     events: broadcast::Sender<Event>,
-    closed: watch::Sender<Option<Closed>>,
+    closed: watch::Sender<Option<CloseReason>>,
 }
 
 /// Events from the moment of subscription on.
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
-    closed: watch::Receiver<Option<Closed>>,
+    closed: watch::Receiver<Option<CloseReason>>,
 }
 
 impl Events {
@@ -212,14 +212,14 @@ impl Client {
     }
 
     /// Why the connection is over, once it is.
-    pub fn closed(&self) -> watch::Receiver<Option<Closed>> {
+    pub fn closed(&self) -> watch::Receiver<Option<CloseReason>> {
         self.connection.shared.closed.subscribe()
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.close(Closed::GivenUp);
+        self.shared.close(CloseReason::GivenUp);
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
@@ -232,7 +232,7 @@ impl Shared {
     }
 
     /// The first reason stays.
-    fn close(&self, reason: Closed) {
+    fn close(&self, reason: CloseReason) {
         self.closed.send_if_modified(|closed| {
             let first = closed.is_none();
             closed.get_or_insert(reason);
@@ -242,18 +242,18 @@ impl Shared {
     }
 
     fn closed_error(&self) -> QmpError {
-        QmpError::Closed(self.closed.borrow().clone().unwrap_or(Closed::GivenUp))
+        QmpError::Closed(self.closed.borrow().clone().unwrap_or(CloseReason::GivenUp))
     }
 
-    fn take(&self, message: Incoming, greet: &mut Option<oneshot::Sender<Greeting>>) {
+    fn take(&self, message: ServerMessage, greet: &mut Option<oneshot::Sender<Greeting>>) {
         match message {
-            Incoming::Greeting(greeting) => {
+            ServerMessage::Greeting(greeting) => {
                 if let Some(greet) = greet.take() {
                     // Without a receiver, the tasks are about to be stopped.
                     let _ = greet.send(greeting);
                 }
             }
-            Incoming::Reply { id, result } => {
+            ServerMessage::Reply { id, result } => {
                 let waiting = id.and_then(|id| self.lock_waiting().remove(&id));
                 match waiting {
                     // The caller may have stopped waiting.
@@ -262,7 +262,7 @@ impl Shared {
                 }
             }
             // There may be no subscriber.
-            Incoming::Event(event) => drop(self.events.send(event)),
+            ServerMessage::Event(event) => drop(self.events.send(event)),
         }
     }
 }
@@ -277,20 +277,20 @@ async fn read_all(stream: Arc<UnixStream>, shared: Arc<Shared>, greet: oneshot::
             Err(error) => Err(error),
         };
         match read {
-            Ok(0) => break Closed::Ended,
+            Ok(0) => break CloseReason::Ended,
             Ok(count) => decoder.feed(&buffer[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             // A process that is killed with unread input resets its end, which is an end, too.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                break Closed::Ended;
+                break CloseReason::Ended;
             }
-            Err(error) => break Closed::Io(Arc::new(error)),
+            Err(error) => break CloseReason::Io(Arc::new(error)),
         }
         loop {
             match decoder.next_message() {
                 Ok(Some(message)) => shared.take(message, &mut greet),
                 Ok(None) => break,
-                Err(error) => break 'stream Closed::Garbage(Arc::new(error)),
+                Err(error) => break 'stream CloseReason::Garbage(Arc::new(error)),
             }
         }
     };
@@ -306,7 +306,7 @@ async fn write_all(
         if let Err(error) = send(&stream, line).await {
             // A closed pipe is QEMU's end; the reader, which may still have events to read, says so.
             if error.kind() != std::io::ErrorKind::BrokenPipe {
-                shared.close(Closed::Io(Arc::new(error)));
+                shared.close(CloseReason::Io(Arc::new(error)));
             }
             return;
         }

@@ -59,7 +59,7 @@ pub struct CommandError {
 
 /// One message of the server.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Incoming {
+pub enum ServerMessage {
     /// The first one.
     Greeting(Greeting),
     /// The answer to the command with this id. An error that QEMU could not tie to a command has no
@@ -108,7 +108,7 @@ impl Decoder {
     ///
     /// # Errors
     /// A stream that gave an error is beyond repair: what follows has no known meaning.
-    pub fn next_message(&mut self) -> Result<Option<Incoming>, CodecError> {
+    pub fn next_message(&mut self) -> Result<Option<ServerMessage>, CodecError> {
         loop {
             let Some(at) = self.buffer[self.searched..]
                 .iter()
@@ -145,7 +145,7 @@ pub fn encode_command(id: u64, name: &str, arguments: &Value) -> Vec<u8> {
     line
 }
 
-fn parse(line: &[u8]) -> Result<Incoming, CodecError> {
+fn parse(line: &[u8]) -> Result<ServerMessage, CodecError> {
     serde_json::from_slice::<Message>(line)
         .map(Message::into_incoming)
         .map_err(|source| {
@@ -189,21 +189,21 @@ struct QmpVersion {
 }
 
 impl Message {
-    fn into_incoming(self) -> Incoming {
+    fn into_incoming(self) -> ServerMessage {
         match self {
-            Message::Greeting { qmp } => Incoming::Greeting(Greeting {
+            Message::Greeting { qmp } => ServerMessage::Greeting(Greeting {
                 version: qmp.version.qemu,
                 out_of_band: qmp
                     .capabilities
                     .iter()
                     .any(|capability| capability == "oob"),
             }),
-            Message::Event(event) => Incoming::Event(event),
-            Message::Error { error, id } => Incoming::Reply {
+            Message::Event(event) => ServerMessage::Event(event),
+            Message::Error { error, id } => ServerMessage::Reply {
                 id,
                 result: Err(error),
             },
-            Message::Return { value, id } => Incoming::Reply {
+            Message::Return { value, id } => ServerMessage::Reply {
                 id,
                 result: Ok(value),
             },
@@ -221,7 +221,7 @@ mod tests {
         "\r\n"
     );
 
-    fn decode(bytes: &[u8]) -> Vec<Incoming> {
+    fn decode(bytes: &[u8]) -> Vec<ServerMessage> {
         let mut decoder = Decoder::default();
         decoder.feed(bytes);
         std::iter::from_fn(|| decoder.next_message().unwrap()).collect()
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(
             decode(bytes.as_bytes()),
             [
-                Incoming::Greeting(Greeting {
+                ServerMessage::Greeting(Greeting {
                     version: Version {
                         major: 7,
                         minor: 2,
@@ -251,19 +251,19 @@ mod tests {
                     },
                     out_of_band: true
                 }),
-                Incoming::Reply {
+                ServerMessage::Reply {
                     id: Some(7),
                     result: Ok(serde_json::json!({}))
                 },
-                Incoming::Event(Event {
+                ServerMessage::Event(Event {
                     name: "RESET".into(),
                     data: serde_json::json!({"guest": true, "reason": "guest-reset"}),
                 }),
-                Incoming::Event(Event {
+                ServerMessage::Event(Event {
                     name: "STOP".into(),
                     data: Value::Null
                 }),
-                Incoming::Reply {
+                ServerMessage::Reply {
                     id: None,
                     result: Err(refused)
                 },

@@ -17,12 +17,12 @@ pub enum QmpError {
     },
     /// The connection is over.
     #[error("the connection to QEMU is closed: {0}")]
-    Closed(Closed),
+    Closed(CloseReason),
 }
 
 /// Why a connection is over.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Closed {
+pub enum CloseReason {
     /// QEMU closed its end: it exits or has died.
     #[error("QEMU closed its end")]
     Ended,

@@ -1,6 +1,6 @@
 //! What a fuzzer gives hostile bytes to. It panics where a promise does not hold.
 
-use crate::codec::{Decoder, Incoming};
+use crate::codec::{Decoder, ServerMessage};
 
 /// A stream means the same however it is cut.
 pub fn stream(bytes: &[u8]) {
@@ -12,7 +12,7 @@ pub fn stream(bytes: &[u8]) {
 }
 
 /// The messages up to the first error, and whether there was one.
-fn messages<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Incoming>, bool) {
+fn messages<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<ServerMessage>, bool) {
     let mut decoder = Decoder::default();
     let mut messages = Vec::new();
     for piece in pieces {

@@ -4,7 +4,7 @@
 //! then commands go one way, replies and events the other. The reference is QEMU's
 //! `docs/interop/qmp-spec.rst`.
 //!
-//! [`codec`] decodes bytes into [`Incoming`] messages; it does no I/O. [`Client`] runs it over QEMU's
+//! [`codec`] decodes bytes into [`ServerMessage`] messages; it does no I/O. [`Client`] runs it over QEMU's
 //! socket: any number of commands may be in flight, each gets its reply by its id, and the reply of a
 //! command whose caller has stopped waiting is dropped. When the socket ends, or QEMU sends something that
 //! is not QMP, all waiting commands fail with the reason.
@@ -19,5 +19,5 @@ pub mod fuzzing;
 mod send;
 
 pub use client::{Client, Events};
-pub use codec::{CommandError, Event, Greeting, Incoming, Version};
-pub use error::{Closed, QmpError};
+pub use codec::{CommandError, Event, Greeting, ServerMessage, Version};
+pub use error::{CloseReason, QmpError};

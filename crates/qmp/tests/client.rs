@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use provium_qmp::{Client, Closed, Events, QmpError};
+use provium_qmp::{Client, CloseReason, Events, QmpError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -153,10 +153,13 @@ async fn an_end_in_the_middle_of_a_command_fails_it() {
     };
     let (result, ()) = tokio::join!(client.execute("x", Value::Null), serve);
     assert!(
-        matches!(result, Err(QmpError::Closed(Closed::Ended))),
+        matches!(result, Err(QmpError::Closed(CloseReason::Ended))),
         "{result:?}"
     );
-    assert!(matches!(*client.closed().borrow(), Some(Closed::Ended)));
+    assert!(matches!(
+        *client.closed().borrow(),
+        Some(CloseReason::Ended)
+    ));
     assert_eq!(
         events.next().await.unwrap().name,
         "SHUTDOWN",
@@ -190,7 +193,10 @@ async fn a_server_that_ends_before_its_greeting_is_an_error() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
     let error = Client::connect(ours).await.unwrap_err();
-    assert!(matches!(error, QmpError::Closed(Closed::Ended)), "{error}");
+    assert!(
+        matches!(error, QmpError::Closed(CloseReason::Ended)),
+        "{error}"
+    );
 }
 
 #[tokio::test]

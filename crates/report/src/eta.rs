@@ -6,7 +6,7 @@
 
 /// What is left to do.
 #[derive(Debug, Default)]
-pub(crate) struct Remaining {
+pub(crate) struct RemainingWork {
     /// Of each running file: how long it has run, and how long it took last time. Nanoseconds.
     pub(crate) running: Vec<(u64, Option<u64>)>,
     /// Of each waiting file: how long it took last time.
@@ -17,7 +17,7 @@ pub(crate) struct Remaining {
 
 /// Nanoseconds until all is done. `None` where there is nothing to go by: no durations at all, or
 /// only files that already take longer than expected.
-pub(crate) fn remaining(left: &Remaining) -> Option<u64> {
+pub(crate) fn remaining(left: &RemainingWork) -> Option<u64> {
     let of_running = left.running.iter().filter_map(|(_, known)| *known);
     let of_waiting = left.waiting.iter().filter_map(|known| *known);
     let known: Vec<u64> = of_running
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn running_files_are_the_lanes() {
-        let left = Remaining {
+        let left = RemainingWork {
             running: vec![(4, Some(10)), (1, Some(3))],
             waiting: vec![Some(1), Some(5)],
             done: vec![],
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_unknown_last_as_long_as_the_mean() {
-        let left = Remaining {
+        let left = RemainingWork {
             running: vec![(0, None)],
             waiting: vec![None],
             done: vec![2, 4],
@@ -79,15 +79,15 @@ mod tests {
 
     #[test]
     fn without_a_known_duration_no_estimate_is_shown() {
-        assert_eq!(remaining(&Remaining::default()), None);
-        let unknown = Remaining {
+        assert_eq!(remaining(&RemainingWork::default()), None);
+        let unknown = RemainingWork {
             running: vec![(5, None)],
-            ..Remaining::default()
+            ..RemainingWork::default()
         };
         assert_eq!(remaining(&unknown), None);
-        let late = Remaining {
+        let late = RemainingWork {
             running: vec![(11, Some(10))],
-            ..Remaining::default()
+            ..RemainingWork::default()
         };
         assert_eq!(remaining(&late), None);
     }

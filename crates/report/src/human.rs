@@ -3,7 +3,7 @@
 use crate::counts::Counts;
 use crate::excerpt::{SourceCache, Sources};
 use crate::failed_test::{details, failure, file_error};
-use crate::record::{BootRecord, Completed, Ended, Records, TestRecord, WaitRecord};
+use crate::record::{BootRecord, CompletedFile, CompletedItem, Records, TestRecord, WaitRecord};
 use crate::styles::Styles;
 use crate::summary::Summary;
 use crate::text::{address, first_line, seconds};
@@ -148,11 +148,11 @@ impl Human {
             ),
             Event::FixtureCacheHit { path } => self.fixture(path, "restored from the cache"),
             other => match self.records.take(other) {
-                Some(Ended::Test(path, test)) => {
+                Some(CompletedItem::Test(path, test)) => {
                     let (options, styles) = (self.options, self.styles);
                     test_lines(path, test, &options, &mut self.sources, styles)
                 }
-                Some(Ended::File(completed)) => self.file(&completed),
+                Some(CompletedItem::File(completed)) => self.file(&completed),
                 None => String::new(),
             },
         }
@@ -250,7 +250,7 @@ impl Human {
         }
     }
 
-    fn file(&mut self, completed: &Completed) -> String {
+    fn file(&mut self, completed: &CompletedFile) -> String {
         let file = &completed.file;
         let slow_ns = nanoseconds(self.options.slow_after);
         self.summary.add(completed, slow_ns);

@@ -1,6 +1,6 @@
 //! One JSON object a file, each on a line of its own.
 
-use crate::record::{Completed, Ended, FailedAttempt, Records, TestRecord};
+use crate::record::{CompletedFile, CompletedItem, FailedAttempt, Records, TestRecord};
 use provium_events::printable::json;
 use provium_events::{
     Attachment, ConsoleExcerpt, Event, FileStatus, Location, Notice, NoticeLevel, NoticeSubject,
@@ -94,13 +94,13 @@ impl JsonLines {
     /// The text for an event, with its line end; empty for most events.
     pub fn event(&mut self, event: &Event) -> String {
         match self.records.take(event) {
-            Some(Ended::File(completed)) => line(&completed),
+            Some(CompletedItem::File(completed)) => line(&completed),
             _ => String::new(),
         }
     }
 }
 
-fn line(completed: &Completed) -> String {
+fn line(completed: &CompletedFile) -> String {
     let line = FileRow {
         path: &completed.file.path,
         timeout: match completed.status {

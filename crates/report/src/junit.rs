@@ -17,7 +17,7 @@
 //!
 //! Writes nothing: it returns the bytes of the document, and of the files that belong to it.
 
-use crate::record::{Completed, Ended, FailedAttempt, Records, TestRecord};
+use crate::record::{CompletedFile, CompletedItem, FailedAttempt, Records, TestRecord};
 use crate::text::{first_line, place, seconds};
 use provium_events::printable::{clean, one_line};
 use provium_events::{Event, FileError, FileStatus, TestStatus, Value, counted};
@@ -90,7 +90,7 @@ impl JUnit {
                 self.duration_ns = self.duration_ns.saturating_add(*duration_ns);
             }
             other => {
-                if let Some(Ended::File(completed)) = self.records.take(other) {
+                if let Some(CompletedItem::File(completed)) = self.records.take(other) {
                     self.add(*completed);
                 }
             }
@@ -110,7 +110,7 @@ impl JUnit {
         Ok((without_skipped(document), self.attachments))
     }
 
-    fn add(&mut self, completed: Completed) {
+    fn add(&mut self, completed: CompletedFile) {
         let path = one_line(&completed.file.path);
         let name = match self.run {
             0 | 1 => path.clone(),
@@ -254,7 +254,7 @@ fn failure(test: &TestRecord, message: &str) -> String {
 }
 
 /// The case of a file that failed outside of any test.
-fn file_case(suite: &str, completed: &Completed) -> Option<TestCase> {
+fn file_case(suite: &str, completed: &CompletedFile) -> Option<TestCase> {
     let kind = match completed.status {
         FileStatus::Failed => "failed",
         FileStatus::TimedOut => "timed_out",

@@ -5,11 +5,11 @@
 //! lines and removes them again.
 
 use crate::counts::Counts;
-use crate::eta::{Remaining, remaining};
+use crate::eta::{RemainingWork, remaining};
 use crate::styles::Styles;
 use crate::text::seconds;
 use provium_events::printable::clean;
-use provium_events::{BlockReason, Event, Resources, Stamped, TestStatus, counted};
+use provium_events::{BlockReason, Event, Resources, TestStatus, TimedEvent, counted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Live {
     expected: BTreeMap<String, u64>,
     files: usize,
     waiting: BTreeSet<String>,
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, RunningFileState>,
     /// How long those took that are through.
     done: Vec<u64>,
     counts: Counts,
@@ -36,7 +36,7 @@ pub struct Live {
 }
 
 #[derive(Debug, Default)]
-struct Running {
+struct RunningFileState {
     since: i64,
     /// Those that have begun and not ended, and when they began.
     tests: Vec<(String, i64)>,
@@ -44,7 +44,7 @@ struct Running {
     vms: BTreeMap<String, u64>,
 }
 
-impl Running {
+impl RunningFileState {
     fn vms(&self) -> u64 {
         self.vms.values().sum()
     }
@@ -79,7 +79,7 @@ impl Live {
     }
 
     /// Updates the state by an event.
-    pub fn event(&mut self, stamped: &Stamped) {
+    pub fn event(&mut self, stamped: &TimedEvent) {
         match &stamped.event {
             Event::RunStarted { .. } => self.begin(),
             Event::FileDiscovered { path, .. } => {
@@ -92,9 +92,9 @@ impl Live {
             Event::FileDispatched { path, .. } => {
                 self.held_back = false;
                 self.waiting.remove(path);
-                let running = Running {
+                let running = RunningFileState {
                     since: stamped.ts,
-                    ..Running::default()
+                    ..RunningFileState::default()
                 };
                 self.running.insert(path.clone(), running);
             }
@@ -171,7 +171,7 @@ impl Live {
         lines
     }
 
-    fn file(&self, path: &str, file: &Running, now: i64, columns: usize) -> String {
+    fn file(&self, path: &str, file: &RunningFileState, now: i64, columns: usize) -> String {
         let vms = match file.vms() {
             0 => String::new(),
             count => format!("  {}", counted(count, "VM")),
@@ -202,7 +202,7 @@ impl Live {
         if self.counts != Counts::default() {
             let _ = write!(text, "; {}", self.counts.words(Styles::new(false)));
         }
-        let vms: u64 = self.running.values().map(Running::vms).sum();
+        let vms: u64 = self.running.values().map(RunningFileState::vms).sum();
         let _ = write!(text, "; {}", counted(vms, "VM"));
         if let Some((used, available)) = self.pool {
             let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
@@ -227,7 +227,7 @@ impl Live {
     fn remaining(&self, now: i64) -> Option<u64> {
         let expected = |path: &String| self.expected.get(path).copied();
         let running = self.running.iter();
-        remaining(&Remaining {
+        remaining(&RemainingWork {
             running: running
                 .map(|(path, file)| (elapsed(file.since, now), expected(path)))
                 .collect(),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn tell(live: &mut Live, at: i64, event: Event) {
-        live.event(&Stamped {
+        live.event(&TimedEvent {
             ts: at * SECOND,
             event,
         });

@@ -22,7 +22,7 @@ pub(crate) struct FileRecord {
     /// The names of tests that have begun.
     began: Vec<String>,
     /// What is known of tests that have not ended.
-    pending: BTreeMap<String, Pending>,
+    pending: BTreeMap<String, PendingTest>,
     pub(crate) boots: Vec<BootRecord>,
     pub(crate) waits: Vec<WaitRecord>,
     pub(crate) notices: Vec<Notice>,
@@ -32,7 +32,7 @@ pub(crate) struct FileRecord {
 
 /// What precedes the end of a test.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingTest {
     failed_attempts: Vec<FailedAttempt>,
     attachments: Vec<Attachment>,
 }
@@ -81,7 +81,7 @@ pub(crate) struct WaitRecord {
 
 /// A file that is completed.
 #[derive(Debug)]
-pub(crate) struct Completed {
+pub(crate) struct CompletedFile {
     pub(crate) file: FileRecord,
     pub(crate) status: FileStatus,
     pub(crate) duration_ns: u64,
@@ -90,16 +90,16 @@ pub(crate) struct Completed {
 
 /// What an event has ended.
 #[derive(Debug)]
-pub(crate) enum Ended<'a> {
+pub(crate) enum CompletedItem<'a> {
     /// A test of the file of that path.
     Test(&'a str, &'a TestRecord),
     /// A file.
-    File(Box<Completed>),
+    File(Box<CompletedFile>),
 }
 
 impl Records {
     /// Takes note of an event; gives what it ends.
-    pub(crate) fn take(&mut self, event: &Event) -> Option<Ended<'_>> {
+    pub(crate) fn take(&mut self, event: &Event) -> Option<CompletedItem<'_>> {
         match event {
             Event::TestStarted { path, name, .. } => self.file(path).began.push(name.clone()),
             Event::TestRetried {
@@ -166,7 +166,7 @@ impl Records {
                 self.file(path);
                 let mut file = self.open.remove(path)?;
                 file.put_in_order();
-                return Some(Ended::File(Box::new(Completed {
+                return Some(CompletedItem::File(Box::new(CompletedFile {
                     file,
                     status: *status,
                     duration_ns: *duration_ns,
@@ -178,7 +178,7 @@ impl Records {
                 let file = self.file(path);
                 file.end(test);
                 let test = file.tests.last()?;
-                return Some(Ended::Test(&file.path, test));
+                return Some(CompletedItem::Test(&file.path, test));
             }
         }
         None
@@ -192,7 +192,7 @@ impl Records {
         self.open.entry(path.to_owned()).or_insert_with(new)
     }
 
-    fn pending(&mut self, path: &str, name: &str) -> &mut Pending {
+    fn pending(&mut self, path: &str, name: &str) -> &mut PendingTest {
         let file = self.file(path);
         file.pending.entry(name.to_owned()).or_default()
     }
@@ -221,7 +221,7 @@ impl FileRecord {
     }
 }
 
-impl Completed {
+impl CompletedFile {
     /// How many tests ended how. A file that failed outside of any test counts as one failure.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::default();

@@ -1,6 +1,6 @@
 //! The end of the report for people: what did not pass, by name and place, and what was slow.
 
-use crate::record::{Completed, TestRecord};
+use crate::record::{CompletedFile, TestRecord};
 use crate::styles::Styles;
 use crate::text::{address, first_line, place, seconds};
 use provium_events::printable::one_line;
@@ -17,7 +17,7 @@ const LISTED: usize = 10;
 /// What is repeated at the end of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
-    failed: Vec<Failed>,
+    failed: Vec<FailedItem>,
     flaky: Vec<String>,
     /// Names by reason.
     skipped: BTreeMap<String, Vec<String>>,
@@ -30,7 +30,7 @@ pub(crate) struct Summary {
 
 /// A failed test or file.
 #[derive(Debug)]
-struct Failed {
+struct FailedItem {
     name: String,
     /// Where and why.
     what: String,
@@ -38,7 +38,7 @@ struct Failed {
 
 impl Summary {
     /// Takes note of a file that has ended. Tests that took at least `slow_ns` are slow.
-    pub(crate) fn add(&mut self, completed: &Completed, slow_ns: u64) {
+    pub(crate) fn add(&mut self, completed: &CompletedFile, slow_ns: u64) {
         let file = &completed.file;
         let mut no_pass = false;
         let mut not_run: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -52,7 +52,7 @@ impl Summary {
                 TestStatus::Failed => {
                     no_pass = true;
                     let what = what(reason, test);
-                    self.failed.push(Failed { name, what });
+                    self.failed.push(FailedItem { name, what });
                 }
                 TestStatus::Passed if test.is_flaky() => {
                     no_pass = true;
@@ -71,7 +71,7 @@ impl Summary {
         self.depends_on_seed |= no_pass && file.used_seed;
     }
 
-    fn add_file(&mut self, completed: &Completed, not_run: &BTreeMap<&str, Vec<&str>>) {
+    fn add_file(&mut self, completed: &CompletedFile, not_run: &BTreeMap<&str, Vec<&str>>) {
         let path = &completed.file.path;
         let error = completed.error.as_ref();
         for (reason, names) in not_run {
@@ -96,7 +96,7 @@ impl Summary {
             FileStatus::Failed | FileStatus::TimedOut | FileStatus::Crashed => {
                 if let Some(error) = error {
                     let at = error.location.as_ref().map(place);
-                    self.failed.push(Failed {
+                    self.failed.push(FailedItem {
                         name: one_line(path),
                         what: placed(at, &error.message),
                     });
@@ -130,7 +130,7 @@ impl Summary {
         }
         if !self.failed.is_empty() {
             let lines = self.failed.iter().map(|failed| {
-                let Failed { name, what } = failed;
+                let FailedItem { name, what } = failed;
                 format!("{name}\n    {what}")
             });
             section(&mut out, &styles.failure("failed"), lines.collect());

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use provium_events::printable::for_terminal;
 use provium_events::{
     Attachment, BootKind, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location, Notice,
-    NoticeSubject, Resources, Stamped, Step, Value,
+    NoticeSubject, Resources, Step, TimedEvent, Value,
 };
 use provium_report::{Human, HumanOptions, JUnit, JsonLines, Live, TerminalSize, Verbosity};
 use std::collections::BTreeMap;
@@ -231,7 +231,7 @@ proptest! {
     fn live_lines_are_lines(text in hostile()) {
         let mut live = Live::new(BTreeMap::new(), Duration::from_secs(10), false);
         for event in events(&text).into_iter().take(5) {
-            live.event(&Stamped { ts: 1, event });
+            live.event(&TimedEvent { ts: 1, event });
         }
         let size = TerminalSize { columns: 79, lines: 4 };
         for line in live.lines(2, size) {

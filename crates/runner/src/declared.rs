@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Lists files as long as there is time.
-pub(crate) struct Declared {
+pub(crate) struct DeclaredTests {
     run_file: Arc<dyn RunFile>,
     spent: Duration,
 }
 
-impl Declared {
+impl DeclaredTests {
     pub(crate) fn new(run_file: Arc<dyn RunFile>) -> Self {
         Self {
             run_file,

@@ -11,7 +11,7 @@
 use crate::address::{Address, Selector};
 use crate::error::DiscoverError;
 use crate::file_kind::{FIXTURE_SUFFIX, FileKind};
-use crate::walk::{Discovered, not_a_file, walk};
+use crate::walk::{DiscoveredFile, not_a_file, walk};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 
@@ -113,7 +113,7 @@ fn take_typed(
     base: &Utf8Path,
     roots: &[Utf8PathBuf],
     kind: FileKind,
-    found: &mut BTreeMap<Utf8PathBuf, Discovered>,
+    found: &mut BTreeMap<Utf8PathBuf, DiscoveredFile>,
 ) -> Result<(), DiscoverError> {
     if typed.is_empty() {
         return Err(DiscoverError::Empty);
@@ -156,7 +156,7 @@ fn take_typed(
         });
     }
     let start = path.parent().unwrap_or(base).to_owned();
-    let entry = found.entry(path).or_insert_with(|| Discovered {
+    let entry = found.entry(path).or_insert_with(|| DiscoveredFile {
         start,
         whole: false,
         lines: Vec::new(),

@@ -15,15 +15,15 @@
 
 use crate::candidates;
 use crate::crash;
-use crate::declared::Declared;
+use crate::declared::DeclaredTests;
 use crate::discover::TestFile;
 use crate::give_up::late;
 use crate::history::{FileStats, History};
-use crate::ledger::{Counts, Ledger, Unfinished};
+use crate::ledger::{Counts, FileInterruption, Ledger};
 use crate::mean_cpus::MeanCpus;
 use crate::plan::{FileEnd, FileTask, Outcome, Plan, nanoseconds, plain};
 use crate::pressure::Pressure;
-use crate::queue::{Candidate, Next, Queue};
+use crate::queue::{Candidate, NextFile, Queue};
 use crate::run_file::RunFile;
 use crate::thread::file_thread;
 use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Resources, Sink};
@@ -78,7 +78,7 @@ struct Dispatcher<'a> {
     reported_held_back: BTreeSet<usize>,
     outcome: Outcome,
     /// Looks up the tests of files that did not run, or not to their end.
-    declared: Declared,
+    declared: DeclaredTests,
     /// Since when the run is to end.
     stopping: Option<Instant>,
     /// Cancelled by the first failed test, if the run ends with it.
@@ -123,7 +123,7 @@ pub fn run(
         pool,
         sink,
         stop,
-        declared: Declared::new(Arc::clone(&run_file)),
+        declared: DeclaredTests::new(Arc::clone(&run_file)),
         run_file,
         sender,
         waiting,
@@ -205,11 +205,11 @@ impl Dispatcher<'_> {
                 return self.emit_blocked(candidate, BlockReason::PsiPressure);
             }
             match self.waiting.next(|need| self.pool.admits(need)) {
-                Next::Start(candidate) => self.start(candidate),
-                Next::Blocked(candidate) => {
+                NextFile::Start(candidate) => self.start(candidate),
+                NextFile::Blocked(candidate) => {
                     return self.emit_blocked(candidate, BlockReason::PoolFull);
                 }
-                Next::Empty => return,
+                NextFile::Empty => return,
             }
         }
     }
@@ -334,8 +334,8 @@ impl Dispatcher<'_> {
         self.record(test_file, end.status, took, file.cpus.mean());
         let why = end.error.as_ref().map(|error| error.message.as_str());
         let unfinished = match end.status {
-            FileStatus::Interrupted => Unfinished::Interrupted,
-            _ => Unfinished::Failed(why.unwrap_or("the file ended in this test")),
+            FileStatus::Interrupted => FileInterruption::Interrupted,
+            _ => FileInterruption::Failed(why.unwrap_or("the file ended in this test")),
         };
         let reason = match end.status {
             _ if self.stop.is_cancelled() => INTERRUPTED,
@@ -388,8 +388,12 @@ impl Dispatcher<'_> {
             return;
         };
         let declared = self.declared.of(file);
-        let (counts, not_run) =
-            Ledger::default().close(&file.display, Unfinished::Interrupted, &declared, reason);
+        let (counts, not_run) = Ledger::default().close(
+            &file.display,
+            FileInterruption::Interrupted,
+            &declared,
+            reason,
+        );
         for event in not_run {
             self.sink.emit(event);
         }

@@ -41,7 +41,7 @@ pub struct FileStats {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct HistoryFile {
     /// Counts the runs that saved.
     run: u64,
     files: BTreeMap<Utf8PathBuf, SavedFile>,
@@ -114,8 +114,8 @@ impl History {
     }
 }
 
-fn read(path: &Utf8Path) -> Saved {
-    let nothing = Saved {
+fn read(path: &Utf8Path) -> HistoryFile {
+    let nothing = HistoryFile {
         run: 0,
         files: BTreeMap::new(),
     };
@@ -127,7 +127,7 @@ fn read(path: &Utf8Path) -> Saved {
 }
 
 /// Keeps the `most` files that were run last; of those of one run, the first by name.
-fn evict(saved: &mut Saved, most: usize) {
+fn evict(saved: &mut HistoryFile, most: usize) {
     if saved.files.len() <= most {
         return;
     }
@@ -230,7 +230,7 @@ mod tests {
             run,
         };
         let files = [("/a", 1), ("/b", 3), ("/c", 2), ("/d", 2), ("/e", 1)];
-        let mut saved = Saved {
+        let mut saved = HistoryFile {
             run: 3,
             files: files.map(|(path, run)| (path.into(), file(run))).into(),
         };

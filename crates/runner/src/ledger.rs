@@ -46,7 +46,7 @@ pub(crate) struct Counts {
 
 /// Why a file ended with tests that had not.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Unfinished<'a> {
+pub(crate) enum FileInterruption<'a> {
     /// The user ended the run.
     Interrupted,
     /// The file failed, for this reason.
@@ -114,7 +114,7 @@ impl Ledger {
     pub(crate) fn close(
         &self,
         path: &str,
-        unfinished: Unfinished<'_>,
+        unfinished: FileInterruption<'_>,
         declared: &[String],
         reason: &str,
     ) -> (Counts, Vec<Event>) {
@@ -123,10 +123,12 @@ impl Ledger {
         let mut endings = Vec::new();
         for test in std::mem::take(&mut entries.open) {
             let (ending, count) = match unfinished {
-                Unfinished::Interrupted => {
+                FileInterruption::Interrupted => {
                     (interrupted(path, test), &mut entries.counts.interrupted)
                 }
-                Unfinished::Failed(why) => (failed(path, test, why), &mut entries.counts.failed),
+                FileInterruption::Failed(why) => {
+                    (failed(path, test, why), &mut entries.counts.failed)
+                }
             };
             *count += 1;
             endings.push(ending);
@@ -207,7 +209,7 @@ mod tests {
         let declared = ["one", "two", "three", "four"].map(str::to_owned);
         let (counts, mut endings) = ledger.close(
             "a",
-            Unfinished::Failed("it crashed"),
+            FileInterruption::Failed("it crashed"),
             &declared,
             "the file crashed",
         );
@@ -235,7 +237,7 @@ mod tests {
         assert!(!ledger.take(&not_run("two")), "it is reported once");
         let declared = ["one", "two"].map(str::to_owned);
         let (counts, endings) =
-            ledger.close("a", Unfinished::Interrupted, &declared, "interrupted");
+            ledger.close("a", FileInterruption::Interrupted, &declared, "interrupted");
         let expected = Counts {
             interrupted: 1,
             not_run: 1,

@@ -19,7 +19,7 @@ const SOURCE_STEP: usize = 4096;
 /// Files that wait for their turn.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingFile>,
 }
 
 /// A file and what is known of it.
@@ -36,14 +36,14 @@ pub(crate) struct Candidate {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingFile {
     candidate: Candidate,
     passed: u32,
 }
 
 /// The next file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Next {
+pub(crate) enum NextFile {
     /// This one may start, and is in the queue no more.
     Start(Candidate),
     /// None fits; this one has waited longest.
@@ -64,7 +64,7 @@ impl Queue {
 
     /// Files in an order of the caller's.
     pub(crate) fn in_order(candidates: Vec<Candidate>) -> Self {
-        let waiting = |candidate| Waiting {
+        let waiting = |candidate| WaitingFile {
             candidate,
             passed: 0,
         };
@@ -88,9 +88,9 @@ impl Queue {
     }
 
     /// The next file whose reservation is admitted.
-    pub(crate) fn next(&mut self, admits: impl Fn(Resources) -> bool) -> Next {
+    pub(crate) fn next(&mut self, admits: impl Fn(Resources) -> bool) -> NextFile {
         let Some(first) = self.first() else {
-            return Next::Empty;
+            return NextFile::Empty;
         };
         // None may pass the first that was passed often enough.
         let in_reach = self
@@ -98,16 +98,16 @@ impl Queue {
             .iter()
             .position(|waiting| waiting.passed >= PASSED_LIMIT)
             .map_or(self.waiting.len(), |starving| starving + 1);
-        let fits = |waiting: &Waiting| admits(waiting.candidate.reservation);
+        let fits = |waiting: &WaitingFile| admits(waiting.candidate.reservation);
         let found = self.waiting.iter().take(in_reach).position(fits);
         let Some(chosen) = found.and_then(|at| self.waiting.remove(at).map(|w| (at, w))) else {
-            return Next::Blocked(first);
+            return NextFile::Blocked(first);
         };
         let (at, chosen) = chosen;
         for passed in self.waiting.iter_mut().take(at) {
             passed.passed += 1;
         }
-        Next::Start(chosen.candidate)
+        NextFile::Start(chosen.candidate)
     }
 }
 
@@ -137,10 +137,10 @@ mod tests {
         std::iter::from_fn(|| queue.pop().map(|candidate| candidate.index)).collect()
     }
 
-    fn started(next: Next) -> Option<usize> {
+    fn started(next: NextFile) -> Option<usize> {
         match next {
-            Next::Start(candidate) => Some(candidate.index),
-            Next::Blocked(_) | Next::Empty => None,
+            NextFile::Start(candidate) => Some(candidate.index),
+            NextFile::Blocked(_) | NextFile::Empty => None,
         }
     }
 
@@ -186,12 +186,12 @@ mod tests {
         }
         let next = queue.next(|need| need.cpus <= 1);
         assert!(
-            matches!(next, Next::Blocked(Candidate { index: 0, .. })),
+            matches!(next, NextFile::Blocked(Candidate { index: 0, .. })),
             "{next:?}"
         );
         assert_eq!(started(queue.next(|_| true)), Some(0));
         assert_eq!(started(queue.next(|need| need.cpus <= 1)), Some(5));
-        assert!(matches!(queue.next(|_| true), Next::Empty));
+        assert!(matches!(queue.next(|_| true), NextFile::Empty));
     }
 
     proptest! {
@@ -209,7 +209,7 @@ mod tests {
             while !queue.is_empty() {
                 let used: u32 = running.iter().map(|(_, need)| *need).sum();
                 match queue.next(|need| used + need.cpus <= TOTAL) {
-                    Next::Start(candidate) => {
+                    NextFile::Start(candidate) => {
                         history.push(candidate.index);
                         running.push((candidate.index, candidate.reservation.cpus));
                     }

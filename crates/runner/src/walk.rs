@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// A file that was found, and under what.
-pub(crate) struct Discovered {
+pub(crate) struct DiscoveredFile {
     pub(crate) start: Utf8PathBuf,
     pub(crate) whole: bool,
     pub(crate) lines: Vec<u32>,
@@ -21,7 +21,7 @@ pub(crate) fn walk(
     directory: &Utf8Path,
     start: &Utf8Path,
     kind: FileKind,
-    found: &mut BTreeMap<Utf8PathBuf, Discovered>,
+    found: &mut BTreeMap<Utf8PathBuf, DiscoveredFile>,
 ) -> Result<(), DiscoverError> {
     let unreadable = |source| DiscoverError::Unreadable {
         path: directory.to_owned(),
@@ -54,7 +54,7 @@ pub(crate) fn walk(
                 });
             }
             let start = start.to_owned();
-            let whole = || Discovered {
+            let whole = || DiscoveredFile {
                 start,
                 whole: true,
                 lines: Vec::new(),

@@ -488,8 +488,8 @@ fn a_seed_determines_a_random_order() {
 
 #[test]
 fn declared_tests_that_did_not_start_are_not_run() {
-    struct Declares;
-    impl RunFile for Declares {
+    struct DeclaringRun;
+    impl RunFile for DeclaringRun {
         fn run(&self, task: FileTask) -> FileEnd {
             passed(&task, "one");
             end(FileStatus::TimedOut)
@@ -510,7 +510,7 @@ fn declared_tests_that_did_not_start_are_not_run() {
         &pool,
         &sink,
         &Stop::new(),
-        Arc::new(Declares),
+        Arc::new(DeclaringRun),
     );
     // The second file does not start.
     assert_eq!((outcome.passed, outcome.failed, outcome.not_run), (1, 1, 3));

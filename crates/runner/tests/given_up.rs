@@ -45,12 +45,12 @@ fn plan(file_timeout: Option<Duration>) -> Plan {
 }
 
 /// Of two files the first never comes back, with all of the pool in its hands.
-struct OneIsStuck {
+struct StuckFile {
     pool: Pool,
     abandoned: Mutex<Vec<String>>,
 }
 
-impl RunFile for OneIsStuck {
+impl RunFile for StuckFile {
     fn run(&self, task: FileTask) -> FileEnd {
         let file = task.file.display.clone();
         let need = Resources {
@@ -91,7 +91,7 @@ fn a_file_that_never_returns_is_abandoned_with_its_grants() {
             cpus: 1,
         };
         let pool = Pool::new(size, sink.clone());
-        let files = Arc::new(OneIsStuck {
+        let files = Arc::new(StuckFile {
             pool: pool.clone(),
             abandoned: Mutex::default(),
         });

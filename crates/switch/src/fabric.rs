@@ -3,7 +3,7 @@
 use crate::frame::payload_len;
 use crate::in_flight::{InFlight, Transit};
 use crate::mac_table::MacTable;
-use crate::path::{Passage, Path, mixed};
+use crate::path::{Path, PathOutcome, mixed};
 use crate::port::Port;
 use crate::{
     DropReason, Header, MAX_MTU, MIN_MTU, PathCounters, PortCounters, PortId, PortSettings, Rules,
@@ -298,8 +298,8 @@ impl Fabric {
             None => path.enter(now, frame.clone()),
         };
         match passage {
-            Passage::Dropped(reason) => out.drop(reason, from, Some(to), frame),
-            Passage::Sent { due, frame, copy } => {
+            PathOutcome::Dropped(reason) => out.drop(reason, from, Some(to), frame),
+            PathOutcome::Sent { due, frame, copy } => {
                 for frame in [Some(frame), copy].into_iter().flatten() {
                     if due > now {
                         path.add_in_flight(frame.len());

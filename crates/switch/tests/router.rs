@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use provium_switch::capture::summarize;
 use provium_switch::router::{
-    Forwarded, HELD_PACKETS, InterfaceId, InterfaceSettings, Router, UplinkHops,
+    ForwardedFrame, HELD_PACKETS, InterfaceId, InterfaceSettings, Router, UplinkHops,
 };
 use provium_switch::services::{DhcpServer, DnsServer, Lease};
 use provium_switch::{MacAddress, Time};
@@ -49,7 +49,7 @@ impl Net {
         }
     }
 
-    fn receive(&mut self, at: InterfaceId, frame: &[u8]) -> Vec<Forwarded> {
+    fn receive(&mut self, at: InterfaceId, frame: &[u8]) -> Vec<ForwardedFrame> {
         let mut out = Vec::new();
         self.router.receive(self.now, at, frame, &mut out);
         out
@@ -70,14 +70,14 @@ impl Net {
     }
 
     /// B says where it is.
-    fn b_answers(&mut self) -> Vec<Forwarded> {
+    fn b_answers(&mut self) -> Vec<ForwardedFrame> {
         self.receive(
             self.right,
             &arp(2, MAC_B, B, RIGHT, Ipv4Addr::new(10, 1, 0, 254)),
         )
     }
 
-    fn wait(&mut self, seconds: u64) -> Vec<Forwarded> {
+    fn wait(&mut self, seconds: u64) -> Vec<ForwardedFrame> {
         self.now = self.now + Duration::from_secs(seconds);
         let mut out = Vec::new();
         self.router.advance(self.now, &mut out);
@@ -123,7 +123,7 @@ fn from_a(packet: &[u8]) -> Vec<u8> {
     frame(MAC_A, LEFT, 0x0800, packet)
 }
 
-fn shown(out: &[Forwarded]) -> Vec<String> {
+fn shown(out: &[ForwardedFrame]) -> Vec<String> {
     out.iter()
         .map(|forwarded| summarize(&forwarded.frame).text)
         .collect()

@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, reason = "tests")]
 
 use bytes::{Bytes, BytesMut};
-use provium_switch::shell::{FRAME_QUEUE, FrameOutcome, OUTPUT_LIMIT, Stopped, Switch};
+use provium_switch::shell::{FRAME_QUEUE, FrameOutcome, OUTPUT_LIMIT, Switch, SwitchStopped};
 use provium_switch::{DropReason, Impairment, MacAddress, PortId, PortSettings, Scope, netdev};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -400,5 +400,5 @@ async fn a_sender_does_not_keep_the_switch_running() {
     drop(switch);
     assert_eq!(frames.recv().await, None);
     let sent = sender.send([Bytes::from(frame(A, B, b"x"))]);
-    assert_eq!(sent, Err(Stopped));
+    assert_eq!(sent, Err(SwitchStopped));
 }

@@ -29,10 +29,10 @@ struct Station {
 }
 
 struct Wire(OwnedPort);
-struct Received(Bytes);
+struct ReceivedFrame(Bytes);
 struct Sender<'a>(&'a OwnedPort);
 
-impl RxToken for Received {
+impl RxToken for ReceivedFrame {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
         read(&self.0)
     }
@@ -48,12 +48,12 @@ impl TxToken for Sender<'_> {
 }
 
 impl Device for Wire {
-    type RxToken<'a> = Received;
+    type RxToken<'a> = ReceivedFrame;
     type TxToken<'a> = Sender<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Received, Sender<'_>)> {
+    fn receive(&mut self, _: Instant) -> Option<(ReceivedFrame, Sender<'_>)> {
         let (_, frame) = self.0.try_recv()?;
-        Some((Received(frame), Sender(&self.0)))
+        Some((ReceivedFrame(frame), Sender(&self.0)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sender<'_>> {

@@ -3,7 +3,7 @@
 //! | piece | purpose |
 //! |---|---|
 //! | [`FakeAgent`] | an agent that sends exactly what the test wants, also what is wrong |
-//! | [`Serving`] | an agent that keeps to the protocol; a function of the test answers |
+//! | [`ServingAgent`] | an agent that keeps to the protocol; a function of the test answers |
 //! | [`ModelGuest`] | such a function: files in memory and a few commands |
 //! | [`Leaks`] | descriptors, children and threads of this process, before and after |
 //! | [`random_bytes`] | bytes that a seed determines |
@@ -25,7 +25,7 @@ pub use fake::{BUILD, FakeAgent, agent_hello, host_hello};
 pub use leaks::Leaks;
 pub use model::ModelGuest;
 pub use replay::replay;
-pub use serving::{Counts, Guest, GuestCall, Handling, Serving};
+pub use serving::{Counts, Guest, GuestCall, ReplyFuture, ServingAgent};
 
 /// `len` random bytes, the same for the same seed.
 pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {

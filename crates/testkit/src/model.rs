@@ -11,7 +11,7 @@
 //!
 //! Time does not pass here: [`Op::ClockSleep`] lasts until [`ModelGuest::wake`] or a cancel.
 
-use crate::serving::{Guest, GuestCall, Handling, lock};
+use crate::serving::{Guest, GuestCall, ReplyFuture, lock};
 use provium_protocol::message::{EntryType, Exit, FileStat};
 use provium_protocol::op::{Exec, Program, Stdin};
 use provium_protocol::{
@@ -206,7 +206,7 @@ impl ModelGuest {
         let (program, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let (kill, mut killed) = watch::channel(None);
         lock(&self.0.state).running.insert(call.id, kill);
-        let _running = Running {
+        let _running = RunningGuard {
             guest: self,
             id: call.id,
         };
@@ -265,18 +265,18 @@ impl ModelGuest {
 }
 
 impl Guest for ModelGuest {
-    fn handle(&self, call: GuestCall) -> Handling {
+    fn handle(&self, call: GuestCall) -> ReplyFuture {
         Box::pin(self.clone().answer(call))
     }
 }
 
 /// Takes a command off the list however it ends.
-struct Running<'a> {
+struct RunningGuard<'a> {
     guest: &'a ModelGuest,
     id: CallId,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         lock(&self.guest.0.state).running.remove(&self.id);
     }

@@ -21,21 +21,21 @@ use tokio::task::{AbortHandle, JoinSet};
 const CHUNK: usize = 32 * 1024;
 
 /// A future of a [`Guest`].
-pub type Handling = Pin<Box<dyn Future<Output = Result<Reply, WireError>> + Send>>;
+pub type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, WireError>> + Send>>;
 
 /// Answers calls. Each runs in a task of its own and is dropped when it is cancelled.
 pub trait Guest: Send + Sync + 'static {
     /// What the call comes to.
-    fn handle(&self, call: GuestCall) -> Handling;
+    fn handle(&self, call: GuestCall) -> ReplyFuture;
 }
 
-impl<F: Fn(GuestCall) -> Handling + Send + Sync + 'static> Guest for F {
-    fn handle(&self, call: GuestCall) -> Handling {
+impl<F: Fn(GuestCall) -> ReplyFuture + Send + Sync + 'static> Guest for F {
+    fn handle(&self, call: GuestCall) -> ReplyFuture {
         self(call)
     }
 }
 
-/// What a [`Serving`] has seen.
+/// What a [`ServingAgent`] has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests.
@@ -50,7 +50,7 @@ pub struct Counts {
 
 /// A serving agent; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Serving {
+pub struct ServingAgent {
     task: AbortHandle,
     counts: Arc<Mutex<Counts>>,
     out: mpsc::Sender<Vec<u8>>,
@@ -58,7 +58,7 @@ pub struct Serving {
     ended: Arc<Notify>,
 }
 
-impl Serving {
+impl ServingAgent {
     /// Announces the agent, and serves.
     pub fn start(agent: FakeAgent, guest: Arc<dyn Guest>) -> Self {
         let counts = Arc::new(Mutex::new(Counts::default()));
@@ -114,7 +114,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for ServingAgent {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -191,7 +191,7 @@ impl GuestCall {
     }
 }
 
-struct Open {
+struct OpenCall {
     cancel: Arc<Notify>,
     input: Option<mpsc::UnboundedSender<Vec<u8>>>,
     windows: Arc<Windows>,
@@ -202,7 +202,7 @@ struct Server {
     counts: Arc<Mutex<Counts>>,
     out: mpsc::Sender<Vec<u8>>,
     hello: Hello,
-    calls: HashMap<CallId, Open>,
+    calls: HashMap<CallId, OpenCall>,
     requests: HashMap<CallId, Assembler>,
     /// All ids the session has seen: frames of the host may cross with the reply.
     ids: HashSet<CallId>,
@@ -342,7 +342,7 @@ impl Server {
             input: Mutex::new(u64::from(INITIAL_WINDOW)),
         });
         let cancel = Arc::new(Notify::new());
-        let open = Open {
+        let open = OpenCall {
             cancel: Arc::clone(&cancel),
             input: Some(input),
             windows: Arc::clone(&windows),

@@ -11,6 +11,7 @@
 //! | [`lua_files`](rules::lua_files) | names of tests, examples and what they require |
 //! | [`methods`](rules::methods) | types with many methods, with a list |
 //! | [`quoted_messages`](rules::quoted_messages) | messages that the page on troubleshooting quotes |
+//! | [`type_names`](rules::type_names) | names of types that are not nouns |
 //! | [`width`](rules::width) | columns of comments and pages, with a list |
 //! | [`words`](rules::words) | plain words in comments, strings, names and pages, with a list |
 //!
@@ -34,6 +35,7 @@ pub(crate) fn check(tree: &Tree, commits: Result<Vec<Commit>, String>) -> Outcom
         rules::links,
         rules::lua_files,
         rules::quoted_messages,
+        rules::type_names,
     ] {
         all.findings.extend(rule(tree));
     }

@@ -116,9 +116,9 @@ impl Device {
 }
 
 /// A disk as messages name it.
-pub(super) struct Named<'a>(pub(super) &'a DiskConfig, pub(super) &'a Device);
+pub(super) struct DiskName<'a>(pub(super) &'a DiskConfig, pub(super) &'a Device);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for DiskName<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "disk `{}` ({})", self.0.serial, self.1.name)
     }

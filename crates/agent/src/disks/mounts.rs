@@ -1,6 +1,6 @@
 //! Mounting disks.
 
-use super::devices::Named;
+use super::devices::DiskName;
 use crate::failure;
 use crate::module_requests::{ModuleRequests, Stop};
 use crate::roots;
@@ -18,7 +18,7 @@ pub(super) fn module_of(filesystem: &str) -> String {
 }
 
 /// Mounts a disk where it is wanted, unless it is mounted there.
-pub(super) fn mount(pair: &Named<'_>, mount: &DiskMount) -> Result<(), WireError> {
+pub(super) fn mount(pair: &DiskName<'_>, mount: &DiskMount) -> Result<(), WireError> {
     let DiskMount {
         path, filesystem, ..
     } = mount;
@@ -64,7 +64,7 @@ fn open_mount_point(path: &str) -> Sys<OwnedFd> {
 }
 
 /// Whether the disk is mounted at the folder, on top or below another mount.
-fn is_mounted(pair: &Named<'_>, folder: &OwnedFd) -> Result<bool, WireError> {
+fn is_mounted(pair: &DiskName<'_>, folder: &OwnedFd) -> Result<bool, WireError> {
     let tried = |errno| failure::os(format!("listing the mounts of {pair}"), errno);
     // The path without links, as the list of mounts has it.
     let link = format!("self/fd/{}", folder.as_raw_fd());

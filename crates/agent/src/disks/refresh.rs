@@ -1,6 +1,6 @@
 //! Drops what the guest has cached of a disk whose content was replaced.
 
-use super::devices::Named;
+use super::devices::DiskName;
 use crate::failure;
 use crate::roots;
 use crate::sys::{Errno, block, detached, fd, file};
@@ -41,7 +41,7 @@ pub(super) enum PartitionSearch {
 /// Drops what is cached of a disk, and has the kernel read its partition table, if it can have one. `has_partitions`
 /// is what the guest has seen of it so far.
 pub(super) fn refresh(
-    pair: &Named<'_>,
+    pair: &DiskName<'_>,
     has_partitions: bool,
     udev: Udev,
 ) -> Result<PartitionSearch, WireError> {
@@ -67,7 +67,7 @@ pub(super) fn refresh(
 }
 
 /// Has udev look at a disk again.
-pub(super) fn trigger_udev(pair: &Named<'_>) -> Result<(), WireError> {
+pub(super) fn trigger_udev(pair: &DiskName<'_>) -> Result<(), WireError> {
     let path = format!("block/{}/uevent", pair.1.name);
     let triggered = file::write_at(roots::SYS, &path, b"change");
     triggered.map_err(|errno| failure::os(format!("having udev look at {pair}"), errno))
@@ -116,7 +116,7 @@ mod tests {
             serial: "data".to_owned(),
         };
         let disk = disk("data");
-        let error = refresh(&Named(&disk, &device), false, Udev::Absent).unwrap_err();
+        let error = refresh(&DiskName(&disk, &device), false, Udev::Absent).unwrap_err();
         assert_eq!(error.message, "opening disk `data` (vd-none)");
     }
 

@@ -1,6 +1,6 @@
 //! Carrying out a request.
 
-use super::devices::{Device, Named};
+use super::devices::{Device, DiskName};
 use super::refresh::{PartitionSearch, Udev};
 use super::wait::{self, DRIVERS};
 use super::{links, mounts, refresh};
@@ -46,11 +46,11 @@ pub(crate) fn set(
     let devices = wait::await_devices(&request.disks, known_devices, modules)?;
     let pairs = request.disks.iter().filter_map(|disk| {
         // All are there, since they were waited for.
-        Device::find(disk, &devices).map(|device| Named(disk, device))
+        Device::find(disk, &devices).map(|device| DiskName(disk, device))
     });
-    let pairs: Vec<Named<'_>> = pairs.collect();
+    let pairs: Vec<DiskName<'_>> = pairs.collect();
     // The others were there when the template was made.
-    for Named(_, device) in pairs.iter().filter(|pair| !pair.0.is_replaced) {
+    for DiskName(_, device) in pairs.iter().filter(|pair| !pair.0.is_replaced) {
         device.await_probe(roots::SYS);
     }
     // Before anything is changed: a request that takes modules is carried out again, from its start.
@@ -79,7 +79,7 @@ pub(crate) fn set(
             refresh::trigger_udev(pair)?;
         }
     }
-    let nodes = pairs.iter().map(|Named(disk, device)| DiskNode {
+    let nodes = pairs.iter().map(|DiskName(disk, device)| DiskNode {
         serial: disk.serial.clone(),
         name: device.name.clone(),
     });
@@ -99,7 +99,7 @@ pub(crate) fn set_at_once(request: &SetDisks, known: &[DiskNode]) -> Option<Repl
     }
     for disk in &request.disks {
         let device = Device::find(disk, &devices)?;
-        refresh::refresh(&Named(disk, device), false, Udev::Absent).ok()?;
+        refresh::refresh(&DiskName(disk, device), false, Udev::Absent).ok()?;
     }
     if !devices.iter().all(|device| device.is_one_of(known)) {
         links::set(roots::SYS, roots::DEV, &devices).ok()?;

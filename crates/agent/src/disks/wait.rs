@@ -1,7 +1,7 @@
 //! Waiting for devices: of a disk that has just been plugged in, that has a new size, or whose driver is not
 //! loaded.
 
-use super::devices::{Device, Named};
+use super::devices::{Device, DiskName};
 use crate::failure;
 use crate::module_requests::{self, ModuleRequests, Stop};
 use crate::roots;
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a disk is not usable yet.
 #[derive(Debug, PartialEq, Eq)]
-enum Lack {
+enum MissingPart {
     Device,
     /// It has this many bytes.
     Size(u64),
@@ -49,7 +49,7 @@ pub(super) fn await_devices(
         };
         // Also of a disk after the first that lacks something: its event may come before that of the first.
         let is_absent = |disk: &DiskConfig| Device::find(disk, &devices).is_none();
-        let lacks_device = lack == Lack::Device || disks.iter().any(is_absent);
+        let lacks_device = lack == MissingPart::Device || disks.iter().any(is_absent);
         if lacks_device && unavailable.is_none() {
             unavailable = Some(load_drivers(events.as_raw_fd(), modules)?);
             devices = list()?;
@@ -114,15 +114,15 @@ fn first_lack<'a>(
     sys: RawFd,
     disks: &'a [DiskConfig],
     devices: &[Device],
-) -> Option<(&'a DiskConfig, Lack)> {
+) -> Option<(&'a DiskConfig, MissingPart)> {
     disks.iter().find_map(|disk| {
         let Some(device) = Device::find(disk, devices) else {
-            return Some((disk, Lack::Device));
+            return Some((disk, MissingPart::Device));
         };
         match device.size(sys) {
             Some(size) if size == disk.size => None,
-            Some(size) => Some((disk, Lack::Size(size))),
-            None => Some((disk, Lack::Device)),
+            Some(size) => Some((disk, MissingPart::Size(size))),
+            None => Some((disk, MissingPart::Device)),
         }
     })
 }
@@ -149,15 +149,15 @@ fn has_driver() -> bool {
 
 fn not_ready(
     disk: &DiskConfig,
-    lack: &Lack,
+    lack: &MissingPart,
     devices: &[Device],
     unavailable: &[&str],
 ) -> WireError {
-    if let (Lack::Size(size), Some(device)) = (lack, Device::find(disk, devices)) {
+    if let (MissingPart::Size(size), Some(device)) = (lack, Device::find(disk, devices)) {
         let tried = format!(
             "waiting {} s for {} to have {} bytes; it has {size}",
             LIMIT.as_secs(),
-            Named(disk, device),
+            DiskName(disk, device),
             disk.size
         );
         return failure::os(tried, Errno(libc::ETIMEDOUT));
@@ -201,11 +201,11 @@ mod tests {
             let devices = Device::list(sys.as_raw_fd()).unwrap();
             first_lack(sys.as_raw_fd(), &disks, &devices).map(|(_, lack)| lack)
         };
-        assert_eq!(lack(), Some(Lack::Device));
+        assert_eq!(lack(), Some(MissingPart::Device));
         tree.add("vda", "other", 8);
-        assert_eq!(lack(), Some(Lack::Device));
+        assert_eq!(lack(), Some(MissingPart::Device));
         tree.add("vda", "data", 16);
-        assert_eq!(lack(), Some(Lack::Size(8192)));
+        assert_eq!(lack(), Some(MissingPart::Size(8192)));
         tree.add("vda", "data", 8);
         assert_eq!(lack(), None);
     }
@@ -217,19 +217,24 @@ mod tests {
             serial: serial.to_owned(),
         };
         let devices = [device("vda", "root"), device("vdb", "")];
-        let error = not_ready(&disk("data"), &Lack::Device, &devices, &["virtio_blk"]);
+        let error = not_ready(
+            &disk("data"),
+            &MissingPart::Device,
+            &devices,
+            &["virtio_blk"],
+        );
         assert_eq!(
             error.message,
             "waiting 10 s for the disk `data` (there are: `root` (vda), `` (vdb)); no kernel module \
              virtio_blk is available"
         );
         assert_eq!(error.errno, libc::ENODEV);
-        let error = not_ready(&disk("data"), &Lack::Device, &[], &[]);
+        let error = not_ready(&disk("data"), &MissingPart::Device, &[], &[]);
         assert_eq!(
             error.message,
             "waiting 10 s for the disk `data` (there are no disks)"
         );
-        let error = not_ready(&disk("root"), &Lack::Size(512), &devices, &[]);
+        let error = not_ready(&disk("root"), &MissingPart::Size(512), &devices, &[]);
         assert_eq!(
             error.message,
             "waiting 10 s for disk `root` (vda) to have 4096 bytes; it has 512"

@@ -2,7 +2,7 @@
 //! for them.
 
 use super::call::{Call, Recipient, lock};
-use super::joins::{Answers, Joins};
+use super::joins::{Answers, LaneJoins};
 use super::router_link::{self, Packet};
 use super::table::Table;
 use crate::failure::{self, OpResult};
@@ -18,7 +18,7 @@ const ERROR: &[u8] = b"\x81\xa3Err";
 pub(super) struct Calls {
     /// The host's own; entries of batches are with their batch.
     open: Mutex<BTreeMap<(Lane, CallId), Arc<Call>>>,
-    joins: Mutex<Table<Lane, Joins>>,
+    joins: Mutex<Table<Lane, LaneJoins>>,
 }
 
 impl Calls {

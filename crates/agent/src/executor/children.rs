@@ -2,7 +2,7 @@
 
 use super::call::lock;
 use super::table::Table;
-use crate::sys::process::Ending;
+use crate::sys::process::ExitStatus;
 use provium_protocol::Lane;
 use std::sync::Mutex;
 
@@ -18,13 +18,13 @@ pub(super) enum Child {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Children(Mutex<Known>);
+pub(super) struct Children(Mutex<ChildTable>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct ChildTable {
     children: Table<i32, Child>,
     /// Ends of unknown processes.
-    early: Table<i32, Ending>,
+    early: Table<i32, ExitStatus>,
     /// Forks that have not been reported yet.
     forking: usize,
 }
@@ -46,7 +46,7 @@ impl Children {
 
     /// Registers a child, which may have been known as something else. Returns its end if it has ended
     /// already.
-    pub(super) fn adopt(&self, pid: i32, child: Child) -> Option<Ending> {
+    pub(super) fn adopt(&self, pid: i32, child: Child) -> Option<ExitStatus> {
         let mut known = lock(&self.0);
         let ending = known.early.remove(&pid);
         if ending.is_none() {
@@ -56,7 +56,7 @@ impl Children {
     }
 
     /// A child has ended and was collected; returns what it was.
-    pub(super) fn disown(&self, pid: i32, ending: Ending) -> Option<Child> {
+    pub(super) fn disown(&self, pid: i32, ending: ExitStatus) -> Option<Child> {
         let mut known = lock(&self.0);
         let child = known.children.remove(&pid);
         if child.is_none() && known.forking > 0 {
@@ -94,18 +94,21 @@ mod tests {
     fn an_end_that_came_early_belongs_to_the_child_that_is_adopted() {
         let children = Children::default();
         children.begin_fork();
-        assert_eq!(children.disown(7, Ending::Exited(3)), None);
+        assert_eq!(children.disown(7, ExitStatus::Exited(3)), None);
         let adopted = children.adopt(7, Child::Operation(Lane::VM, 0));
-        assert_eq!(adopted, Some(Ending::Exited(3)));
+        assert_eq!(adopted, Some(ExitStatus::Exited(3)));
         assert_eq!(children.all(), []);
     }
 
     #[test]
     fn an_end_without_a_fork_is_not_kept_for_a_later_child() {
         let children = Children::default();
-        assert_eq!(children.disown(7, Ending::Exited(3)), None);
+        assert_eq!(children.disown(7, ExitStatus::Exited(3)), None);
         children.begin_fork();
         assert_eq!(children.adopt(7, Child::Other), None);
-        assert_eq!(children.disown(7, Ending::Exited(0)), Some(Child::Other));
+        assert_eq!(
+            children.disown(7, ExitStatus::Exited(0)),
+            Some(Child::Other)
+        );
     }
 }

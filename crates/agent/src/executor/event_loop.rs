@@ -6,10 +6,10 @@ use super::command::{Command, Role};
 use super::host_calls::HostCalls;
 use super::owners::Owners;
 use super::shared::Shared;
-use super::spawned::{ProcessKind, Spawned};
+use super::spawned::{ProcessKind, SpawnedChild};
 use crate::roots;
-use crate::sys::packet::{self, Waiting};
-use crate::sys::process::Ending;
+use crate::sys::packet::{self, BlockingMode};
+use crate::sys::process::ExitStatus;
 use crate::sys::signal::{self, SignalStream};
 use crate::sys::{Errno, fd, process};
 use provium_protocol::frame::{HEADER_LEN, Item, MAX_PAYLOAD};
@@ -102,7 +102,7 @@ impl EventLoop {
     fn take_spawned(&mut self) {
         for spawned in self.shared.handover.take() {
             match spawned {
-                Spawned::Process(process) => {
+                SpawnedChild::Process(process) => {
                     if let Some(owner) = self.calls.owners.get_any(process.lane) {
                         let owner = Arc::clone(owner);
                         if process.kind == ProcessKind::Connection {
@@ -111,7 +111,7 @@ impl EventLoop {
                         self.commands.push(Command::new(process, owner));
                     }
                 }
-                Spawned::Worker(worker) => self.calls.owners.accept(&self.shared, worker),
+                SpawnedChild::Worker(worker) => self.calls.owners.accept(&self.shared, worker),
             }
         }
     }
@@ -148,7 +148,7 @@ impl EventLoop {
     }
 
     /// Passes the end of a process to its command; returns false if there is none.
-    fn command_ended(&mut self, pid: i32, ending: Ending) -> bool {
+    fn command_ended(&mut self, pid: i32, ending: ExitStatus) -> bool {
         let known = self.commands.iter_mut().find(|command| command.pid == pid);
         match known {
             Some(command) => {
@@ -160,7 +160,7 @@ impl EventLoop {
     }
 
     /// Handles the end of a worker's raw process that was collected just before the worker was accepted.
-    fn new_worker_ended(&mut self, pid: i32, ending: Ending) {
+    fn new_worker_ended(&mut self, pid: i32, ending: ExitStatus) {
         if let Some(Child::RawProcess(lane)) = self.shared.children.forget(pid)
             && let Some(owner) = self.calls.owners.get_any(lane)
         {
@@ -171,7 +171,7 @@ impl EventLoop {
     /// Receives the packets that are available, up to a limit.
     fn receive(&mut self) {
         for _ in 0..PACKETS_PER_TURN {
-            match packet::receive(roots::SOCKET, &mut self.buffer, Waiting::Returns) {
+            match packet::receive(roots::SOCKET, &mut self.buffer, BlockingMode::Returns) {
                 Ok(0) => self.quit(),
                 Ok(len) => {
                     self.decoder.push(&self.buffer[..len]);

@@ -8,7 +8,7 @@ use super::command::Command;
 use super::immediate;
 use super::owner::{Owner, QueuedOp};
 use super::owners::Owners;
-use super::requests::{Completed, Requests};
+use super::requests::{CompletedRequest, Requests};
 use super::router_link;
 use super::shared::Shared;
 use super::table::Table;
@@ -99,12 +99,12 @@ impl HostCalls {
             return;
         };
         let owner = match (&completed, self.owners.get(frame.lane)) {
-            (Completed::TooLong(error), _) => return refuse(frame, error.clone()),
+            (CompletedRequest::TooLong(error), _) => return refuse(frame, error.clone()),
             (_, None) => return refuse(frame, failure::no_such_lane(frame.lane)),
             (_, Some(owner)) => Arc::clone(owner),
         };
         let op = match &completed {
-            Completed::Op(op) => Some(op),
+            CompletedRequest::Op(op) => Some(op),
             _ => None,
         };
         let call = Call::new(frame.call, frame.lane, Recipient::Host, op);
@@ -113,8 +113,8 @@ impl HostCalls {
             return;
         }
         match completed {
-            Completed::Op(op) => self.begin(&owner, call, op, commands),
-            Completed::Unreadable(error) | Completed::TooLong(error) => {
+            CompletedRequest::Op(op) => self.begin(&owner, call, op, commands),
+            CompletedRequest::Unreadable(error) | CompletedRequest::TooLong(error) => {
                 self.shared.calls.finish(&call, Err(error));
             }
         }

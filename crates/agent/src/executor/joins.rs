@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Commands and batches since the last join.
 #[derive(Debug, Default)]
-pub(super) struct Joins {
+pub(super) struct LaneJoins {
     /// Commands of both modes that run, and batches.
     running: u32,
     /// Background commands that ran.
@@ -20,7 +20,7 @@ pub(super) struct Joins {
 /// Joins that can be answered, and the answer.
 pub(super) type Answers = Vec<(Arc<Call>, OpResult)>;
 
-impl Joins {
+impl LaneJoins {
     pub(super) fn begun(&mut self, mode: RunMode) {
         self.running += 1;
         self.ran += u32::from(mode == RunMode::Background);

@@ -26,7 +26,7 @@ struct PartialRequest {
 
 /// What a frame completes.
 #[derive(Debug)]
-pub(super) enum Completed {
+pub(super) enum CompletedRequest {
     Op(Op),
     /// The request cannot be read.
     Unreadable(WireError),
@@ -36,11 +36,11 @@ pub(super) enum Completed {
 
 impl Requests {
     /// Adds a frame; `None` while the request is incomplete, or after it was refused.
-    pub(super) fn push(&mut self, frame: &Frame) -> Option<Completed> {
+    pub(super) fn push(&mut self, frame: &Frame) -> Option<CompletedRequest> {
         let key = (frame.lane, frame.call);
         let request = self.0.get_or_default(key);
         let completed = request.push(frame);
-        if !frame.more || matches!(completed, Some(Completed::Unreadable(_))) {
+        if !frame.more || matches!(completed, Some(CompletedRequest::Unreadable(_))) {
             self.0.remove(&key);
         }
         completed
@@ -58,7 +58,7 @@ impl Requests {
 }
 
 impl PartialRequest {
-    fn push(&mut self, frame: &Frame) -> Option<Completed> {
+    fn push(&mut self, frame: &Frame) -> Option<CompletedRequest> {
         if self.refused {
             return None;
         }
@@ -73,13 +73,13 @@ impl PartialRequest {
                 ..Self::default()
             };
             let error = failure::os("exec", Errno(libc::E2BIG));
-            return Some(Completed::TooLong(error));
+            return Some(CompletedRequest::TooLong(error));
         }
-        let unreadable = |why| Some(Completed::Unreadable(failure::invalid(why)));
+        let unreadable = |why| Some(CompletedRequest::Unreadable(failure::invalid(why)));
         match self.parts.push(frame) {
             Ok(None) => None,
             Ok(Some(message)) => match codec::decode::<Op>(&message) {
-                Ok(op) => Some(Completed::Op(op)),
+                Ok(op) => Some(CompletedRequest::Op(op)),
                 Err(_) => unreadable("the request cannot be read"),
             },
             Err(_) => unreadable("the request is too long"),
@@ -105,7 +105,7 @@ mod tests {
         let (first, last) = message.split_at(2);
         assert!(requests.push(&frame(first, true)).is_none());
         let completed = requests.push(&frame(last, false));
-        assert!(matches!(completed, Some(Completed::Op(Op::Join))));
+        assert!(matches!(completed, Some(CompletedRequest::Op(Op::Join))));
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         assert!(requests.push(&frame(COMMAND, true)).is_none());
         let rest = vec![0; COMMAND_LIMIT];
         let completed = requests.push(&frame(&rest, true));
-        assert!(matches!(completed, Some(Completed::TooLong(_))));
+        assert!(matches!(completed, Some(CompletedRequest::TooLong(_))));
         assert!(requests.push(&frame(&rest, true)).is_none());
         assert!(requests.push(&frame(&rest, false)).is_none());
         assert!(requests.0.is_empty());

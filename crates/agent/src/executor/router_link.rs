@@ -6,7 +6,7 @@
 
 use crate::roots;
 use crate::sys::Errno;
-use crate::sys::packet::{self, Waiting};
+use crate::sys::packet::{self, BlockingMode};
 use provium_protocol::frame::{HEADER_LEN, MAX_PAYLOAD};
 use provium_protocol::{CallId, Frame, FrameKind, Lane};
 
@@ -66,5 +66,5 @@ pub(super) fn send_message(kind: FrameKind, lane: Lane, call: CallId, message: &
 }
 
 fn send_parts(parts: [&[u8]; 2]) {
-    while let Err(Errno::INTR) = packet::send(roots::SOCKET, parts, Waiting::Blocks) {}
+    while let Err(Errno::INTR) = packet::send(roots::SOCKET, parts, BlockingMode::Blocks) {}
 }

@@ -56,7 +56,7 @@ pub(super) struct SpawnedWorker {
 }
 
 #[derive(Debug)]
-pub(super) enum Spawned {
+pub(super) enum SpawnedChild {
     Process(SpawnedProcess),
     Worker(SpawnedWorker),
 }
@@ -64,7 +64,7 @@ pub(super) enum Spawned {
 /// The queue to the main thread.
 #[derive(Debug)]
 pub(super) struct Handover {
-    queue: Mutex<Vec<Spawned>>,
+    queue: Mutex<Vec<SpawnedChild>>,
     wake: OwnedFd,
 }
 
@@ -76,12 +76,12 @@ impl Handover {
         })
     }
 
-    pub(super) fn push(&self, spawned: Spawned) {
+    pub(super) fn push(&self, spawned: SpawnedChild) {
         lock(&self.queue).push(spawned);
         let _ = fd::write(self.wake.as_raw_fd(), &1_u64.to_ne_bytes());
     }
 
-    pub(super) fn take(&self) -> Vec<Spawned> {
+    pub(super) fn take(&self) -> Vec<SpawnedChild> {
         std::mem::take(&mut lock(&self.queue))
     }
 

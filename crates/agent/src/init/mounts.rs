@@ -42,7 +42,7 @@ fn hidden(kind: &CStr) -> Sys<OwnedFd> {
     folder
 }
 
-struct Usual {
+struct StandardMount {
     kind: &'static CStr,
     target: &'static str,
     flags: u64,
@@ -56,8 +56,8 @@ const fn usual(
     target: &'static str,
     flags: u64,
     options: &'static CStr,
-) -> Usual {
-    Usual {
+) -> StandardMount {
+    StandardMount {
         kind,
         target,
         flags,
@@ -72,7 +72,7 @@ const TERMINALS: u64 = libc::MS_NOSUID | libc::MS_NOEXEC;
 
 const DEVICES: &str = "/dev";
 
-const USUAL: [Usual; 7] = [
+const USUAL: [StandardMount; 7] = [
     usual(c"proc", "/proc", NO_PROGRAMS, c""),
     usual(c"sysfs", "/sys", NO_PROGRAMS, c""),
     usual(c"devtmpfs", DEVICES, libc::MS_NOSUID, c"mode=755"),
@@ -84,11 +84,11 @@ const USUAL: [Usual; 7] = [
     ),
     usual(c"tmpfs", "/dev/shm", PLAIN, c"mode=1777"),
     // What the image or the test has put there must not disappear.
-    Usual {
+    StandardMount {
         over_nothing: true,
         ..usual(c"tmpfs", "/tmp", PLAIN, c"mode=1777")
     },
-    Usual {
+    StandardMount {
         over_nothing: true,
         ..usual(c"tmpfs", "/run", PLAIN, c"mode=755")
     },
@@ -150,7 +150,7 @@ pub(super) fn mount_early(root: &str) -> Vec<String> {
 }
 
 /// Mounts it at a folder, which is made if it is not there.
-fn mount_at(usual: &Usual, target: &str) -> Sys<()> {
+fn mount_at(usual: &StandardMount, target: &str) -> Sys<()> {
     let mount = || boot::mount(usual.kind, target, usual.flags, usual.options);
     match mount() {
         Err(Errno::NOENT) => {
@@ -161,8 +161,8 @@ fn mount_at(usual: &Usual, target: &str) -> Sys<()> {
     }
 }
 
-fn mount(usual: &Usual) -> Sys<()> {
-    let Usual {
+fn mount(usual: &StandardMount) -> Sys<()> {
+    let StandardMount {
         target,
         over_nothing,
         ..

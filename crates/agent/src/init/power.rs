@@ -2,7 +2,7 @@
 
 use crate::roots;
 use crate::sys::boot::{self, Stop};
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, ForkSide};
 use crate::sys::{Sys, fd, file};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ const LOOKS: u32 = 10;
 /// Stops the machine, from a child: writing caches back may take long, and the router must not wait.
 pub(crate) fn stop(how: Stop) {
     match process::fork(0) {
-        Ok(Forked::Child) => {
+        Ok(ForkSide::Child) => {
             boot::stop(how);
             process::exit(1)
         }
-        Ok(Forked::Parent(_)) => {}
+        Ok(ForkSide::Parent(_)) => {}
         Err(_) => {
             boot::stop(how);
         }

@@ -7,7 +7,7 @@ use crate::ops::identity::NameOwner;
 use crate::roots;
 use crate::router::{ModuleServer, Router, RouterConfig};
 use crate::stderr;
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, ForkSide};
 use crate::sys::signal::{self, SignalStream};
 use crate::sys::{Errno, boot, detached, fd, file};
 use crate::transport::Transport;
@@ -124,8 +124,8 @@ fn follow(
     leave_copy();
     let (reading, writing) = fd::pipe()?;
     match process::fork(0) {
-        Ok(Forked::Child) => drop(writing),
-        Ok(Forked::Parent(_)) | Err(_) => chain::become_init(&init, writing),
+        Ok(ForkSide::Child) => drop(writing),
+        Ok(ForkSide::Parent(_)) | Err(_) => chain::become_init(&init, writing),
     }
     warnings.extend(chain::await_init(&reading));
     Ok((root, as_companion(argv0, warnings, NameOwner::Init)?))

@@ -91,11 +91,11 @@ fn switch() -> Sys<OwnedFd> {
 }
 
 /// What failed, and where.
-type Failed = (Vec<u8>, Errno);
+type CopyError = (Vec<u8>, Errno);
 
 /// Copies the test's files from the old root into the new one, which has been entered, so that links on their
 /// ways mean what they mean there.
-fn copy_files(old: &OwnedFd) -> Result<(), Failed> {
+fn copy_files(old: &OwnedFd) -> Result<(), CopyError> {
     let path = ROOT_FILES_DIR.trim_start_matches('/').as_bytes();
     let failed = |errno| (ROOT_FILES_DIR.as_bytes().to_vec(), errno);
     let path = file::path(path).map_err(failed)?;
@@ -112,7 +112,7 @@ fn copy_files(old: &OwnedFd) -> Result<(), Failed> {
 }
 
 /// Copies what is in a folder to the folder of that path, without the slash at its end.
-fn copy_folder(from: RawFd, to: &[u8]) -> Result<(), Failed> {
+fn copy_folder(from: RawFd, to: &[u8]) -> Result<(), CopyError> {
     let failed = |errno| (to.to_vec(), errno);
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let folder = file::open_at(from, c".", flags, 0).map_err(failed)?;

@@ -14,11 +14,11 @@ pub(super) struct Change {
     pub(super) index: u32,
     /// The interface's name, for messages.
     pub(super) interface: String,
-    pub(super) what: What,
+    pub(super) what: ChangeKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum ChangeKind {
     Rename(String),
     SetMac([u8; 6]),
     SetMtu(u32),
@@ -33,22 +33,22 @@ pub(super) enum What {
 impl Change {
     pub(super) fn request(&self) -> Request {
         match &self.what {
-            What::Rename(name) => {
+            ChangeKind::Rename(name) => {
                 let name = [name.as_bytes(), &[0]].concat();
                 self.link(0, 0).with(libc::IFLA_IFNAME, &name)
             }
-            What::SetMac(mac) => self.link(0, 0).with(libc::IFLA_ADDRESS, mac),
-            What::SetMtu(mtu) => self.link(0, 0).with(libc::IFLA_MTU, &mtu.to_ne_bytes()),
-            What::TakeDown => self.link(0, libc::IFF_UP),
-            What::BringUp => self.link(libc::IFF_UP, libc::IFF_UP),
-            What::AddAddress(address) => self.address(libc::RTM_NEWADDR, CREATE, *address),
-            What::RemoveAddress(address) => {
+            ChangeKind::SetMac(mac) => self.link(0, 0).with(libc::IFLA_ADDRESS, mac),
+            ChangeKind::SetMtu(mtu) => self.link(0, 0).with(libc::IFLA_MTU, &mtu.to_ne_bytes()),
+            ChangeKind::TakeDown => self.link(0, libc::IFF_UP),
+            ChangeKind::BringUp => self.link(libc::IFF_UP, libc::IFF_UP),
+            ChangeKind::AddAddress(address) => self.address(libc::RTM_NEWADDR, CREATE, *address),
+            ChangeKind::RemoveAddress(address) => {
                 self.address(libc::RTM_DELADDR, libc::NLM_F_ACK, *address)
             }
-            What::AddRoute(route, metric) => {
+            ChangeKind::AddRoute(route, metric) => {
                 self.route(libc::RTM_NEWROUTE, REPLACE, *route, *metric)
             }
-            What::RemoveRoute(route, metric) => {
+            ChangeKind::RemoveRoute(route, metric) => {
                 self.route(libc::RTM_DELROUTE, libc::NLM_F_ACK, *route, *metric)
             }
         }
@@ -122,18 +122,22 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.interface;
         match &self.what {
-            What::Rename(new) => write!(f, "renaming {name} to {new}"),
-            What::SetMac(mac) => write!(f, "setting the MAC of {name} to {}", Mac(mac)),
-            What::SetMtu(mtu) => write!(f, "setting the MTU of {name} to {mtu}"),
-            What::TakeDown => write!(f, "taking {name} down"),
-            What::BringUp => write!(f, "bringing {name} up"),
-            What::AddAddress(address) => write!(f, "adding {} to {name}", Prefixed(address)),
-            What::RemoveAddress(address) => {
-                write!(f, "removing {} from {name}", Prefixed(address))
+            ChangeKind::Rename(new) => write!(f, "renaming {name} to {new}"),
+            ChangeKind::SetMac(mac) => write!(f, "setting the MAC of {name} to {}", Mac(mac)),
+            ChangeKind::SetMtu(mtu) => write!(f, "setting the MTU of {name} to {mtu}"),
+            ChangeKind::TakeDown => write!(f, "taking {name} down"),
+            ChangeKind::BringUp => write!(f, "bringing {name} up"),
+            ChangeKind::AddAddress(address) => {
+                write!(f, "adding {} to {name}", PrefixText(address))
             }
-            What::AddRoute(route, _) => write!(f, "adding the route {} of {name}", Way(route)),
-            What::RemoveRoute(route, _) => {
-                write!(f, "removing the route {} of {name}", Way(route))
+            ChangeKind::RemoveAddress(address) => {
+                write!(f, "removing {} from {name}", PrefixText(address))
+            }
+            ChangeKind::AddRoute(route, _) => {
+                write!(f, "adding the route {} of {name}", RouteText(route))
+            }
+            ChangeKind::RemoveRoute(route, _) => {
+                write!(f, "removing the route {} of {name}", RouteText(route))
             }
         }
     }
@@ -152,23 +156,23 @@ impl fmt::Display for Mac<'_> {
     }
 }
 
-struct Prefixed<'a>(&'a InterfaceAddress);
+struct PrefixText<'a>(&'a InterfaceAddress);
 
-impl fmt::Display for Prefixed<'_> {
+impl fmt::Display for PrefixText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.address, self.0.prefix)
     }
 }
 
-struct Way<'a>(&'a Route);
+struct RouteText<'a>(&'a Route);
 
-impl fmt::Display for Way<'_> {
+impl fmt::Display for RouteText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Route {
             destination,
             gateway,
         } = self.0;
-        write!(f, "{} through {gateway}", Prefixed(destination))
+        write!(f, "{} through {gateway}", PrefixText(destination))
     }
 }
 
@@ -213,7 +217,7 @@ mod tests {
         }
     }
 
-    fn change(what: What) -> Change {
+    fn change(what: ChangeKind) -> Change {
         Change {
             index: 3,
             interface: "eth0".to_owned(),
@@ -221,7 +225,7 @@ mod tests {
         }
     }
 
-    fn attributes_of(what: What, fixed: usize) -> Vec<(u16, Vec<u8>)> {
+    fn attributes_of(what: ChangeKind, fixed: usize) -> Vec<(u16, Vec<u8>)> {
         let bytes = change(what).request().finish(1);
         let message = wire::messages(&bytes).next().unwrap();
         wire::attributes(message.payload, fixed)
@@ -231,7 +235,7 @@ mod tests {
 
     #[test]
     fn ipv4_addresses_have_a_broadcast_address_where_there_is_room() {
-        let of = |address| attributes_of(What::AddAddress(address), 8);
+        let of = |address| attributes_of(ChangeKind::AddAddress(address), 8);
         assert_eq!(
             of(at([10, 0, 3, 2], 22)).last(),
             Some(&(libc::IFA_BROADCAST, vec![10, 0, 3, 255]))
@@ -247,7 +251,7 @@ mod tests {
                 destination,
                 gateway,
             };
-            attributes_of(What::AddRoute(route, 5), 12)
+            attributes_of(ChangeKind::AddRoute(route, 5), 12)
         };
         let gateway = IpAddr::from([10, 0, 0, 1]);
         assert_eq!(
@@ -269,17 +273,17 @@ mod tests {
             gateway: [10, 0, 0, 1].into(),
         };
         for (what, text) in [
-            (What::Rename("lan0".into()), "renaming eth0 to lan0"),
+            (ChangeKind::Rename("lan0".into()), "renaming eth0 to lan0"),
             (
-                What::SetMac([2, 0, 0, 0, 0, 0xab]),
+                ChangeKind::SetMac([2, 0, 0, 0, 0, 0xab]),
                 "setting the MAC of eth0 to 02:00:00:00:00:ab",
             ),
             (
-                What::AddAddress(at([10, 0, 0, 2], 24)),
+                ChangeKind::AddAddress(at([10, 0, 0, 2], 24)),
                 "adding 10.0.0.2/24 to eth0",
             ),
             (
-                What::AddRoute(route, 1),
+                ChangeKind::AddRoute(route, 1),
                 "adding the route 0.0.0.0/0 through 10.0.0.1 of eth0",
             ),
         ] {

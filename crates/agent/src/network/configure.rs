@@ -1,9 +1,9 @@
 //! Carrying out a request.
 
 use super::carrier;
-use super::change::{Change, What};
+use super::change::{Change, ChangeKind};
 use super::drivers::DRIVERS;
-use super::owned::Owned;
+use super::owned::OwnedSettings;
 use super::plan::{self, Target};
 use super::session::Session;
 use super::state::{self, Interface, PresentAddress};
@@ -29,7 +29,7 @@ const LISTING: &str = "listing the network interfaces";
 
 /// Whether other programs may name interfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Naming {
+pub(crate) enum InterfaceNaming {
     /// The agent is the init, so none does unless a test wants it.
     Alone,
     /// An init, or its `udev`, may rename those that have their names from the kernel.
@@ -43,9 +43,9 @@ pub(crate) enum Naming {
 /// others of its kind have been made.
 pub(crate) fn configure(
     request: &SetNetwork,
-    owned: &Owned,
+    owned: &OwnedSettings,
     modules: &mut ModuleRequests,
-    naming: Naming,
+    naming: InterfaceNaming,
 ) -> Result<Reply, Stop> {
     check(request).map_err(failure::invalid)?;
     if !request.nics.is_empty() {
@@ -57,9 +57,9 @@ pub(crate) fn configure(
 
 fn configure_nics(
     nics: &[NicConfig],
-    owned: &Owned,
+    owned: &OwnedSettings,
     modules: &mut ModuleRequests,
-    naming: Naming,
+    naming: InterfaceNaming,
 ) -> Result<(), Stop> {
     let tried = |what: &'static str| move |errno| failure::os(what, errno);
     let mut session = Session::open().map_err(tried("opening a socket of rtnetlink"))?;
@@ -70,7 +70,7 @@ fn configure_nics(
     let (targets, _) = Target::find(nics, &interfaces);
 
     let mut renames = plan::renames(&targets, &interfaces, |one| is_of_host(nics, one));
-    if naming == Naming::Contested {
+    if naming == InterfaceNaming::Contested {
         renames.extend(plan::claims(&targets, &interfaces, is_named_by_kernel));
     }
     if !renames.is_empty() {
@@ -132,7 +132,7 @@ fn make_while_down(session: &mut Session, change: &Change) -> Result<bool, WireE
         other => return other.map(|()| false).map_err(tried),
     }
     let down = Change {
-        what: What::TakeDown,
+        what: ChangeKind::TakeDown,
         ..change.clone()
     };
     let made = session
@@ -153,14 +153,16 @@ fn make_links(
             .iter()
             .find(|one| one.index == change.index)
             .and_then(|one| one.ipv6);
-        if change.what == What::BringUp && settings.is_some_and(|ipv6| ipv6.detects_duplicates) {
+        if change.what == ChangeKind::BringUp
+            && settings.is_some_and(|ipv6| ipv6.detects_duplicates)
+        {
             let path = format!("sys/net/ipv6/conf/{}/accept_dad", change.interface);
             // Where it cannot be set, the link-local address takes a second longer.
             let _ = file::write_at(roots::PROC, &path, b"0");
         }
         if make_while_down(session, &change)? {
             taken_down.push(Change {
-                what: What::BringUp,
+                what: ChangeKind::BringUp,
                 ..change
             });
         }
@@ -213,14 +215,14 @@ fn keep_secondary_addresses(changes: &[Change], present: &[PresentAddress]) {
 /// Whether the change removes an IPv4 address of an interface that has others, which stay.
 fn leaves_ipv4_addresses(change: &Change, changes: &[Change], present: &[PresentAddress]) -> bool {
     let is_removed = |one: &PresentAddress| {
-        let removal = What::RemoveAddress(one.address);
+        let removal = ChangeKind::RemoveAddress(one.address);
         let mut changes = changes.iter();
         changes.any(|change| change.index == one.index && change.what == removal)
     };
     let is_other = |one: &PresentAddress| {
         one.index == change.index && one.address.address.is_ipv4() && !is_removed(one)
     };
-    let What::RemoveAddress(removed) = change.what else {
+    let ChangeKind::RemoveAddress(removed) = change.what else {
         return false;
     };
     removed.address.is_ipv4() && present.iter().any(is_other)
@@ -245,9 +247,8 @@ fn make_all(session: &mut Session, changes: &[Change]) -> Result<(), WireError> 
 /// What was to be removed may have gone together with something else.
 fn ignore_if_gone(change: &Change, errno: Errno) -> Sys<()> {
     match (&change.what, errno.0) {
-        (What::RemoveAddress(_), libc::EADDRNOTAVAIL) | (What::RemoveRoute(..), libc::ESRCH) => {
-            Ok(())
-        }
+        (ChangeKind::RemoveAddress(_), libc::EADDRNOTAVAIL)
+        | (ChangeKind::RemoveRoute(..), libc::ESRCH) => Ok(()),
         _ => Err(errno),
     }
 }
@@ -358,7 +359,7 @@ mod tests {
         let removal = Change {
             index: 1,
             interface: "eth0".to_owned(),
-            what: What::RemoveAddress(present(1, 2).address),
+            what: ChangeKind::RemoveAddress(present(1, 2).address),
         };
         let leaves = |present: &[PresentAddress]| {
             leaves_ipv4_addresses(&removal, std::slice::from_ref(&removal), present)
@@ -379,9 +380,9 @@ mod tests {
             what,
         };
         let gone = Errno(libc::EADDRNOTAVAIL);
-        let removed = change(What::RemoveAddress(address));
+        let removed = change(ChangeKind::RemoveAddress(address));
         assert_eq!(ignore_if_gone(&removed, gone), Ok(()));
-        let added = change(What::AddAddress(address));
+        let added = change(ChangeKind::AddAddress(address));
         assert_eq!(ignore_if_gone(&added, gone), Err(gone));
     }
 }

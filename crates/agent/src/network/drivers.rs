@@ -1,7 +1,7 @@
 //! Waiting for interfaces: of a NIC that has just been plugged in, or whose driver is not loaded.
 
 use super::change::Mac;
-use super::owned::Owned;
+use super::owned::OwnedSettings;
 use super::plan::Target;
 use super::session::Session;
 use super::state::{self, Interface};
@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(super) fn await_interfaces(
     session: &mut Session,
     nics: &[NicConfig],
-    owned: &Owned,
+    owned: &OwnedSettings,
     modules: &mut ModuleRequests,
 ) -> Result<Vec<Interface>, Stop> {
     let tried = |errno| failure::os("listing the network interfaces", errno);

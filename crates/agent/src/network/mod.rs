@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A request is the whole wanted state. It is compared with what the kernel has, so one that changes
-//! nothing reads three lists and writes nothing. [`Owned`] says what earlier requests have set, which may be
+//! nothing reads three lists and writes nothing. [`OwnedSettings`] says what earlier requests have set, which may be
 //! removed again.
 //!
 //! It runs in a process of its own, in the network namespace of the agent, since it may wait for the
@@ -36,7 +36,7 @@ mod session;
 mod state;
 mod wire;
 
-pub(crate) use configure::{MODULES, Naming, configure};
+pub(crate) use configure::{InterfaceNaming, MODULES, configure};
 pub(crate) use counters::count;
-pub(crate) use owned::Owned;
+pub(crate) use owned::OwnedSettings;
 pub(crate) use request::NetworkRequest;

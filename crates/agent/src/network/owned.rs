@@ -16,9 +16,9 @@ pub(super) enum Item {
 
 /// Settings of the host's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Owned(BTreeSet<Setting>);
+pub(crate) struct OwnedSettings(BTreeSet<Setting>);
 
-impl Owned {
+impl OwnedSettings {
     /// A request is about to be carried out: any part of it may be set from now on.
     pub(crate) fn begin(&mut self, nics: &[NicConfig]) {
         for nic in nics {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_request_that_failed_adds_and_one_that_succeeded_replaces() {
-        let mut owned = Owned::default();
+        let mut owned = OwnedSettings::default();
         assert!(!owned.has([0; 6]));
         owned.finish(&[nic(1)]);
         owned.begin(&[nic(2)]);

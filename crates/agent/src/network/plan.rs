@@ -3,8 +3,8 @@
 //! In three steps, each of which looks at what the one before has left: interfaces (an interface that
 //! is taken down loses routes and IPv6 addresses), addresses, routes (which need them).
 
-use super::change::{Change, What, network};
-use super::owned::{Item, Owned, Setting};
+use super::change::{Change, ChangeKind, network};
+use super::owned::{Item, OwnedSettings, Setting};
 use super::state::{Interface, PresentAddress, PresentRoute};
 use provium_protocol::op::{InterfaceAddress, NicConfig, Route};
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn change(&self, what: What) -> Change {
+    fn change(&self, what: ChangeKind) -> Change {
         Change {
             index: self.index,
             interface: self.config.name.clone(),
@@ -72,7 +72,7 @@ pub(super) fn renames(
         let change = |from: &str, to: &str| Change {
             index: interface.index,
             interface: from.to_owned(),
-            what: What::Rename(to.to_owned()),
+            what: ChangeKind::Rename(to.to_owned()),
         };
         let mut name = interface.name.clone();
         let in_the_way = targets.iter().any(|target| target.config.name == name);
@@ -104,9 +104,9 @@ pub(super) fn claims(
             let temporary = format!("provium{}", target.index);
             let back = Change {
                 interface: temporary.clone(),
-                ..target.change(What::Rename(name.clone()))
+                ..target.change(ChangeKind::Rename(name.clone()))
             };
-            changes.extend([target.change(What::Rename(temporary)), back]);
+            changes.extend([target.change(ChangeKind::Rename(temporary)), back]);
         }
     }
     changes
@@ -120,13 +120,13 @@ pub(super) fn links(targets: &[Target<'_>], interfaces: &[Interface]) -> Vec<Cha
             continue;
         };
         if interface.mac != target.config.mac {
-            changes.push(target.change(What::SetMac(target.config.mac)));
+            changes.push(target.change(ChangeKind::SetMac(target.config.mac)));
         }
         if interface.mtu != target.config.mtu {
-            changes.push(target.change(What::SetMtu(target.config.mtu)));
+            changes.push(target.change(ChangeKind::SetMtu(target.config.mtu)));
         }
         if !interface.is_up {
-            changes.push(target.change(What::BringUp));
+            changes.push(target.change(ChangeKind::BringUp));
         }
     }
     changes
@@ -156,9 +156,9 @@ pub(super) fn link_local(
         };
         if old != new && has(old) {
             if !has(new) {
-                changes.push(target.change(What::AddAddress(new)));
+                changes.push(target.change(ChangeKind::AddAddress(new)));
             }
-            changes.push(target.change(What::RemoveAddress(old)));
+            changes.push(target.change(ChangeKind::RemoveAddress(old)));
         }
     }
     changes
@@ -195,7 +195,7 @@ fn link_local_address(mac: [u8; 6]) -> InterfaceAddress {
 pub(super) fn addresses(
     targets: &[Target<'_>],
     present: &[PresentAddress],
-    owned: &Owned,
+    owned: &OwnedSettings,
     is_possible: impl Fn(&Target<'_>, InterfaceAddress) -> bool,
 ) -> Vec<Change> {
     let (mut removed, mut added) = (Vec::new(), Vec::new());
@@ -210,13 +210,13 @@ pub(super) fn addresses(
             if let Item::Address(address) = item
                 && present.contains(&(device, item))
             {
-                removed.push(target.change(What::RemoveAddress(address)));
+                removed.push(target.change(ChangeKind::RemoveAddress(address)));
             }
         }
         // In the order of the request: the first of a network is its primary address.
         for address in &target.config.addresses {
             if is_possible(target, *address) && present.insert((device, Item::Address(*address))) {
-                added.push(target.change(What::AddAddress(*address)));
+                added.push(target.change(ChangeKind::AddAddress(*address)));
             }
         }
     }
@@ -228,7 +228,7 @@ pub(super) fn addresses(
 pub(super) fn routes(
     targets: &[Target<'_>],
     present: &[PresentRoute],
-    owned: &Owned,
+    owned: &OwnedSettings,
     is_possible: impl Fn(&Target<'_>, InterfaceAddress) -> bool,
 ) -> Vec<Change> {
     let (mut removed, mut added) = (Vec::new(), Vec::new());
@@ -254,12 +254,12 @@ pub(super) fn routes(
             if wanted.contains(&setting) && *metric == target.metric {
                 kept.insert(setting);
             } else if wanted.contains(&setting) || obsolete.contains(&setting) {
-                removed.push(target.change(What::RemoveRoute(*route, *metric)));
+                removed.push(target.change(ChangeKind::RemoveRoute(*route, *metric)));
             }
         }
         for route in &target.config.routes {
             if is_possible(target, route.destination) && kept.insert(as_item(route)) {
-                added.push(target.change(What::AddRoute(plain(*route), target.metric)));
+                added.push(target.change(ChangeKind::AddRoute(plain(*route), target.metric)));
             }
         }
     }
@@ -455,7 +455,7 @@ mod tests {
     fn addresses_of_the_guest_stay_and_those_of_the_host_follow_the_request() {
         let mut before = config(0, "eth0");
         before.addresses = vec![at([10, 0, 0, 2], 24), at([0xfd; 16], 64)];
-        let mut owned = Owned::default();
+        let mut owned = OwnedSettings::default();
         owned.finish(std::slice::from_ref(&before));
         let mut now = config(0, "eth0");
         now.addresses = vec![at([10, 0, 0, 3], 24), at([0xfd; 16], 64)];
@@ -496,7 +496,7 @@ mod tests {
         };
         let mut nic = config(0, "eth0");
         nic.routes = vec![gateway(1)];
-        let mut owned = Owned::default();
+        let mut owned = OwnedSettings::default();
         owned.finish(std::slice::from_ref(&nic));
         let present = |route, metric| PresentRoute {
             index: 2,

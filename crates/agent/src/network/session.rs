@@ -1,7 +1,7 @@
 //! Requests to the kernel's routing layer, and its answers.
 
 use super::wire::{self, Message, Request};
-use crate::sys::packet::{self, Waiting};
+use crate::sys::packet::{self, BlockingMode};
 use crate::sys::{Errno, Sys, netlink};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -58,7 +58,7 @@ impl Session {
     ) -> Sys<(Vec<T>, bool)> {
         self.sequence += 1;
         let bytes = request.clone().finish(self.sequence);
-        packet::send(self.fd(), [&bytes, &[]], Waiting::Blocks)?;
+        packet::send(self.fd(), [&bytes, &[]], BlockingMode::Blocks)?;
         let (mut found, mut interrupted) = (Vec::new(), false);
         loop {
             let len = self.receive()?;
@@ -88,7 +88,7 @@ impl Session {
                 self.sequence += 1;
                 bytes.extend(request.finish(self.sequence));
             }
-            packet::send(self.fd(), [&bytes, &[]], Waiting::Blocks)?;
+            packet::send(self.fd(), [&bytes, &[]], BlockingMode::Blocks)?;
             let mut awaited = first;
             while awaited <= self.sequence {
                 let len = self.receive()?;
@@ -115,7 +115,7 @@ impl Session {
     fn receive(&mut self) -> Sys<usize> {
         let socket = self.socket.as_raw_fd();
         crate::sys::errno::uninterrupted(|| {
-            packet::receive(socket, &mut self.buffer, Waiting::Blocks)
+            packet::receive(socket, &mut self.buffer, BlockingMode::Blocks)
         })
     }
 }

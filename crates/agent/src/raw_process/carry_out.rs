@@ -1,7 +1,7 @@
 //! The main function of an operation process: carries out one operation with the state of a raw process,
 //! stores the result in its slot, and exits (or becomes the command).
 
-use super::operation::{Finished, Operation};
+use super::operation::{Operation, OperationResult};
 use super::reserved_slot::ReservedSlot;
 use super::{connect, launch, paths, tail, transfer, tree, wait};
 use crate::failure;
@@ -56,7 +56,7 @@ pub(crate) fn name_of(area: usize, slot: usize) -> String {
     format!("pv-op-{area}.{slot}")
 }
 
-fn carry_out(operation: &Operation, op: Op) -> Finished {
+fn carry_out(operation: &Operation, op: Op) -> OperationResult {
     match op {
         Op::ReadFile { path, inline } => transfer::read_file(operation, &path, inline),
         Op::WriteFile {

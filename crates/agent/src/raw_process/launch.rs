@@ -11,6 +11,7 @@ use crate::sys::slot::PipeEnd;
 use crate::sys::{Errno, Sys, fd, file, signal, spawn, terminal};
 use provium_protocol::WireError;
 use provium_protocol::op::{Exec, Program, Stdin, WindowSize};
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -29,9 +30,7 @@ pub(super) fn run(operation: &Operation, exec: Exec) -> OpResult {
     }
 }
 
-enum Never {}
-
-fn become_command(operation: &Operation, exec: Exec) -> Result<Never, WireError> {
+fn become_command(operation: &Operation, exec: Exec) -> Result<Infallible, WireError> {
     let user = match &exec.user {
         Some(name) => Some(identity::find(name)?),
         None => None,
@@ -98,9 +97,9 @@ fn execute(candidates: &[CString], arguments: &[CString], environment: &[CString
 }
 
 /// What the command gets as descriptors 0, 1 and 2; and the executor's ends, until it has them.
-type Ends = ([OwnedFd; 3], Vec<OwnedFd>);
+type PipeEnds = ([OwnedFd; 3], Vec<OwnedFd>);
 
-fn open_pipes(operation: &Operation, has_input: bool) -> Sys<Ends> {
+fn open_pipes(operation: &Operation, has_input: bool) -> Sys<PipeEnds> {
     let (stdin, mut theirs) = if has_input {
         let (own, their) = operation.make_pipe(PipeEnd::Input)?;
         (own, vec![their])
@@ -116,7 +115,7 @@ fn open_pipes(operation: &Operation, has_input: bool) -> Sys<Ends> {
     Ok((above_standard([stdin, stdout, stderr])?, theirs))
 }
 
-fn open_terminal(operation: &Operation, window: WindowSize) -> Sys<Ends> {
+fn open_terminal(operation: &Operation, window: WindowSize) -> Sys<PipeEnds> {
     let (master, slave) = with_room(|| terminal::open_pair(window))?;
     operation.offer(PipeEnd::Input, master.as_raw_fd());
     operation.offer(PipeEnd::Output, master.as_raw_fd());

@@ -14,12 +14,12 @@ pub(crate) struct Operation {
 }
 
 /// The result of an operation: bytes for the output channel, and the reply.
-pub(super) struct Finished {
+pub(super) struct OperationResult {
     pub(super) data: Vec<u8>,
     pub(super) result: OpResult,
 }
 
-impl From<OpResult> for Finished {
+impl From<OpResult> for OperationResult {
     fn from(result: OpResult) -> Self {
         Self {
             data: Vec::new(),
@@ -28,7 +28,7 @@ impl From<OpResult> for Finished {
     }
 }
 
-impl From<WireError> for Finished {
+impl From<WireError> for OperationResult {
     fn from(error: WireError) -> Self {
         Err(error).into()
     }
@@ -106,7 +106,7 @@ impl Operation {
     }
 
     /// Stores the result and exits.
-    pub(super) fn finish(&self, finished: Finished) -> ! {
+    pub(super) fn finish(&self, finished: OperationResult) -> ! {
         let message = codec::encode(&finished.result);
         let stored = self.slot.store(&finished.data, &message);
         if stored.is_expected && stored.is_in_memory {

@@ -13,7 +13,7 @@ pub(crate) struct ReservedSlot {
 }
 
 /// The state of a stored result.
-pub(super) struct Stored {
+pub(super) struct ResultState {
     /// The executor still expects this process.
     pub(super) is_expected: bool,
     /// The result is in the memory of this process, which must not exit before it was read.
@@ -43,13 +43,13 @@ impl ReservedSlot {
     }
 
     /// Stores the result, and rings the executor's bell.
-    pub(super) fn store(&self, data: &[u8], message: &[u8]) -> Stored {
+    pub(super) fn store(&self, data: &[u8], message: &[u8]) -> ResultState {
         let is_in_memory = self.slot().leave(data, message);
         let is_expected = self.slot().advance(self.ticket, SlotState::Done);
         if is_expected {
             self.area.ring();
         }
-        Stored {
+        ResultState {
             is_expected,
             is_in_memory,
         }

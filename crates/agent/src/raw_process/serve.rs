@@ -5,7 +5,7 @@ use super::{carry_out, worker};
 use crate::roots;
 use crate::sys::area::{Area, Code, WOULD_WAIT, thread_state};
 use crate::sys::memory::Region;
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, ForkSide};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::slot::Ticket;
 use crate::sys::{Errno, fd, file, raw, signal, thread};
@@ -135,8 +135,8 @@ impl Server {
             Ok(pid) => i64::from(pid),
             // Not every namespace takes a process that shares memory with one outside of it.
             Err(Errno(libc::EINVAL)) => match process::fork(libc::CLONE_PARENT) {
-                Ok(Forked::Parent(pid)) => i64::from(pid),
-                Ok(Forked::Child) => carry_out::run(slot, raw_process, &payload),
+                Ok(ForkSide::Parent(pid)) => i64::from(pid),
+                Ok(ForkSide::Child) => carry_out::run(slot, raw_process, &payload),
                 Err(Errno(errno)) => -i64::from(errno),
             },
             Err(Errno(errno)) => -i64::from(errno),

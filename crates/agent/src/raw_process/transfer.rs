@@ -1,6 +1,6 @@
 //! Operations that copy bytes between files and the pipes whose other ends the executor has.
 
-use super::operation::{Finished, Operation, with_room};
+use super::operation::{Operation, OperationResult, with_room};
 use super::paths::{self, Mode};
 use super::stream_pipes::{StreamPipes, check_readable};
 use crate::failure::{self, OpResult};
@@ -153,7 +153,7 @@ fn fill(fd: RawFd, pipe: &OwnedFd) -> Result<u64, WireError> {
 }
 
 /// A file's content. Short content that is available at once is sent with the reply.
-pub(super) fn read_file(operation: &Operation, path: &[u8], inline: bool) -> Finished {
+pub(super) fn read_file(operation: &Operation, path: &[u8], inline: bool) -> OperationResult {
     let path = operation.resolve(path);
     let open = || file::open(&path, libc::O_RDONLY | libc::O_NOCTTY, 0);
     let file = match with_room(open) {
@@ -169,7 +169,7 @@ pub(super) fn read_file(operation: &Operation, path: &[u8], inline: bool) -> Fin
                 return Ok(Reply::Bytes(ByteBuf::from(&first[..got]))).into();
             }
             Ok(0) => {
-                return Finished {
+                return OperationResult {
                     data: first[..got].to_vec(),
                     result: Ok(Reply::Count(got as u64)),
                 };

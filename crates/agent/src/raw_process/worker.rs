@@ -8,7 +8,7 @@ use super::identity::{self, User};
 use super::reserved_slot::ReservedSlot;
 use crate::failure::{self, OpResult};
 use crate::sys::area::Area;
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, ForkSide};
 use crate::sys::slot::PipeEnd;
 use crate::sys::{Errno, boot, file, namespace, signal};
 use provium_protocol::op::WorkerSpec;
@@ -35,8 +35,8 @@ fn name_self(name: String) {
 /// Returns the id of the first child, or a negative errno.
 pub(super) fn fork(spec: &[u8], home: ReservedSlot, area: Area, serve: fn(Area) -> !) -> i64 {
     match process::fork(libc::CLONE_PARENT) {
-        Ok(Forked::Parent(pid)) => i64::from(pid),
-        Ok(Forked::Child) => {
+        Ok(ForkSide::Parent(pid)) => i64::from(pid),
+        Ok(ForkSide::Child) => {
             if !home.begin() {
                 process::exit(0);
             }
@@ -66,14 +66,14 @@ fn become_worker(spec: &[u8], home: ReservedSlot, area: Area) {
     if spaces.forks_again() {
         if spaces.pid {
             match process::fork(libc::CLONE_PARENT) {
-                Ok(Forked::Child) => {
+                Ok(ForkSide::Child) => {
                     name_self(reaper_name_of(area.index));
                     signal::default_dispositions();
                     signal::notice_children();
                     signal::unblock_all();
                     process::reap_orphans()
                 }
-                Ok(Forked::Parent(_)) => {}
+                Ok(ForkSide::Parent(_)) => {}
                 Err(errno) => {
                     report(home, &Err(failure::os("fork a worker", errno)));
                     process::exit(1)
@@ -81,10 +81,10 @@ fn become_worker(spec: &[u8], home: ReservedSlot, area: Area) {
             }
         }
         match process::fork(libc::CLONE_PARENT) {
-            Ok(Forked::Child) => {
+            Ok(ForkSide::Child) => {
                 process::new_session();
             }
-            Ok(Forked::Parent(_)) => process::exit(0),
+            Ok(ForkSide::Parent(_)) => process::exit(0),
             Err(errno) => {
                 report(home, &Err(failure::os("fork a worker", errno)));
                 process::exit(1)

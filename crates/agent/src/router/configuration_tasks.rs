@@ -13,7 +13,7 @@ use crate::disks;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
 use crate::module_requests::{ModuleRequests, Stop};
-use crate::network::{self, Naming, NetworkRequest, Owned};
+use crate::network::{self, InterfaceNaming, NetworkRequest, OwnedSettings};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::{Errno, Sys, fd, packet, process, signal};
 use provium_protocol::op::DiskNode;
@@ -27,11 +27,11 @@ const NEEDS_MODULES: &[u8] = &[0xc1];
 /// The requests, and what they have set so far.
 pub(super) struct ConfigurationTasks {
     root: Root,
-    naming: Naming,
-    owned: Owned,
+    naming: InterfaceNaming,
+    owned: OwnedSettings,
     /// What the last request about disks has found; nothing if it has failed.
     known_disks: Vec<DiskNode>,
-    running: Option<Running>,
+    running: Option<RunningTask>,
     waiting: VecDeque<(CallId, ConfigurationRequest)>,
     siblings: Vec<Sibling>,
 }
@@ -39,10 +39,10 @@ pub(super) struct ConfigurationTasks {
 /// What the process gets. Its descriptors are copies of the router's.
 struct Task {
     request: ConfigurationRequest,
-    owned: Owned,
+    owned: OwnedSettings,
     known_disks: Vec<DiskNode>,
     root: Root,
-    naming: Naming,
+    naming: InterfaceNaming,
     /// The router's ends, which would keep the process from seeing the end of replies to it.
     ours: Vec<RawFd>,
     sockets: Vec<(String, RawFd)>,
@@ -84,7 +84,7 @@ impl Task {
     }
 }
 
-struct Running {
+struct RunningTask {
     call: CallId,
     request: ConfigurationRequest,
     /// Until it was collected.
@@ -96,7 +96,7 @@ struct Running {
     cancelled: bool,
 }
 
-impl Running {
+impl RunningTask {
     fn kill(&self) {
         if let Some(pid) = self.pid {
             let _ = signal::send(pid, libc::SIGKILL, false);
@@ -108,14 +108,14 @@ impl ConfigurationTasks {
     /// `is_init`: this is process 1 and stays so.
     pub(super) fn new(root: Root, is_init: bool) -> Self {
         let naming = if is_init {
-            Naming::Alone
+            InterfaceNaming::Alone
         } else {
-            Naming::Contested
+            InterfaceNaming::Contested
         };
         Self {
             root,
             naming,
-            owned: Owned::default(),
+            owned: OwnedSettings::default(),
             known_disks: Vec::new(),
             running: None,
             waiting: VecDeque::new(),
@@ -144,7 +144,7 @@ impl ConfigurationTasks {
             return None;
         };
         // Process 1 is in the root that this process has.
-        if self.naming != Naming::Alone || self.running.is_some() {
+        if self.naming != InterfaceNaming::Alone || self.running.is_some() {
             return None;
         }
         let reply = disks::set_at_once(request, &self.known_disks)?;
@@ -184,7 +184,7 @@ impl ConfigurationTasks {
         call: CallId,
         request: ConfigurationRequest,
         modules: Option<&mut ModuleServer>,
-    ) -> Sys<Running> {
+    ) -> Sys<RunningTask> {
         let (pipe, reply_to) = fd::pipe()?;
         let (mut ours, mut theirs) = (vec![pipe.as_raw_fd()], Vec::new());
         if let Some(modules) = modules {
@@ -214,7 +214,7 @@ impl ConfigurationTasks {
         if let Some(nics) = request.nics() {
             self.owned.begin(nics);
         }
-        Ok(Running {
+        Ok(RunningTask {
             call,
             request,
             pid: Some(pid),
@@ -303,7 +303,7 @@ impl ConfigurationTasks {
     }
 }
 
-fn outcome(running: &Running) -> OpResult {
+fn outcome(running: &RunningTask) -> OpResult {
     match codec::decode::<OpResult>(&running.reply) {
         Ok(result) => result,
         Err(_) if running.cancelled => Err(failure::cancelled()),
@@ -317,9 +317,9 @@ mod tests {
     use provium_protocol::ErrorKind;
     use provium_protocol::op::SetDisks;
 
-    fn running(reply: &[u8], cancelled: bool) -> Running {
+    fn running(reply: &[u8], cancelled: bool) -> RunningTask {
         let (pipe, _) = fd::pipe().unwrap();
-        Running {
+        RunningTask {
             call: CallId(1),
             request: ConfigurationRequest::Disks(SetDisks::default()),
             pid: None,

@@ -2,8 +2,8 @@
 
 use super::configuration_tasks::ConfigurationTasks;
 use super::effect::Effect;
-use super::executors::{Executors, Received};
-use super::host_link::{HostLink, Incoming};
+use super::executors::{ExecutorMessage, Executors};
+use super::host_link::{HostLink, HostMessage};
 use super::module_server::ModuleServer;
 use super::quiescence::Quiescence;
 use super::tasks::Tasks;
@@ -192,15 +192,15 @@ impl Router {
     fn dispatch_incoming(&mut self) {
         while let Some(incoming) = self.link.next() {
             let kind = match &incoming {
-                Incoming::Sync | Incoming::Session(_) => None,
-                Incoming::Frame(frame) => Some(frame.kind),
-                Incoming::Ignored(kind) => Some(*kind),
+                HostMessage::Sync | HostMessage::Session(_) => None,
+                HostMessage::Frame(frame) => Some(frame.kind),
+                HostMessage::Ignored(kind) => Some(*kind),
             };
             self.quiescence.on_frame(kind, &mut self.effects);
             match incoming {
-                Incoming::Session(session) => self.begin_session(session),
-                Incoming::Frame(frame) => self.route(&frame),
-                Incoming::Sync | Incoming::Ignored(_) => {}
+                HostMessage::Session(session) => self.begin_session(session),
+                HostMessage::Frame(frame) => self.route(&frame),
+                HostMessage::Sync | HostMessage::Ignored(_) => {}
             }
             self.apply();
         }
@@ -277,9 +277,9 @@ impl Router {
     /// Passes one packet of the executor on; false when there is none.
     fn receive_packet(&mut self) -> bool {
         match self.executors.receive(&mut self.effects) {
-            Received::Nothing => return false,
-            Received::End => {}
-            Received::Frame { call, more, bytes } => {
+            ExecutorMessage::Nothing => return false,
+            ExecutorMessage::End => {}
+            ExecutorMessage::Frame { call, more, bytes } => {
                 self.quiescence.on_message_part(call, more);
                 if let Some(bytes) = bytes {
                     self.link.forward(bytes);

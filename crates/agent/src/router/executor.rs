@@ -6,8 +6,8 @@
 
 use crate::executor::{self, Numbers, Root};
 use crate::roots;
-use crate::sys::packet::{self, Waiting};
-use crate::sys::process::{self, Forked};
+use crate::sys::packet::{self, BlockingMode};
+use crate::sys::process::{self, ForkSide};
 use crate::sys::{Errno, Sys, file, signal};
 use provium_protocol::frame::HEADER_LEN;
 use provium_protocol::{CallId, Event, Frame, FrameKind, Lane, codec};
@@ -50,14 +50,14 @@ impl Executor {
     pub(super) fn fork(root: Root, numbers: Numbers) -> Sys<Self> {
         let (ours, theirs) = packet::pair()?;
         match process::fork(0)? {
-            Forked::Parent(pid) => Ok(Self {
+            ForkSide::Parent(pid) => Ok(Self {
                 pid,
                 socket: ours,
                 queue: VecDeque::new(),
                 queued_bytes: 0,
                 calls: BTreeMap::new(),
             }),
-            Forked::Child => executor::run(theirs, root, numbers),
+            ForkSide::Child => executor::run(theirs, root, numbers),
         }
     }
 
@@ -70,7 +70,7 @@ impl Executor {
     pub(super) fn send(&mut self, frame: &Frame) {
         let header = frame.header(frame.payload.len());
         if self.queue.is_empty() {
-            match packet::send(self.fd(), [&header, &frame.payload], Waiting::Returns) {
+            match packet::send(self.fd(), [&header, &frame.payload], BlockingMode::Returns) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // If this failed, the executor has ended, which is noticed elsewhere.
                 _ => return,
@@ -90,7 +90,7 @@ impl Executor {
     /// Sends the queued frames.
     pub(super) fn flush(&mut self) {
         while let Some(bytes) = self.queue.front() {
-            match packet::send(self.fd(), [bytes, &[]], Waiting::Returns) {
+            match packet::send(self.fd(), [bytes, &[]], BlockingMode::Returns) {
                 Err(Errno::AGAIN | Errno::INTR) => return,
                 _ => {
                     self.queued_bytes -= bytes.len();
@@ -102,7 +102,7 @@ impl Executor {
 
     /// The next packet; `None` when there is none.
     pub(super) fn receive<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        match packet::receive(self.fd(), buffer, Waiting::Returns) {
+        match packet::receive(self.fd(), buffer, BlockingMode::Returns) {
             Ok(len) if len > 0 => Some(&buffer[..len]),
             _ => None,
         }

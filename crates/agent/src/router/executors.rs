@@ -33,7 +33,7 @@ enum PartialRequest {
 }
 
 /// What an executor has sent.
-pub(super) enum Received<'a> {
+pub(super) enum ExecutorMessage<'a> {
     Nothing,
     /// A part of a message of this call; `more` is to follow.
     Frame {
@@ -168,16 +168,16 @@ impl Executors {
     }
 
     /// Receives one packet.
-    pub(super) fn receive(&mut self, effects: &mut Vec<Effect>) -> Received<'_> {
+    pub(super) fn receive(&mut self, effects: &mut Vec<Effect>) -> ExecutorMessage<'_> {
         let Some(executor) = &mut self.current else {
-            return Received::Nothing;
+            return ExecutorMessage::Nothing;
         };
         let Some(len) = executor.receive(&mut self.buffer).map(<[u8]>::len) else {
-            return Received::Nothing;
+            return ExecutorMessage::Nothing;
         };
         let Some(header) = executor::read_header(&self.buffer[..len]) else {
             self.kill("sent an invalid packet and was killed", effects);
-            return Received::End;
+            return ExecutorMessage::End;
         };
         let call = (header.lane, header.call);
         let known = executor.calls.contains_key(&call);
@@ -188,7 +188,7 @@ impl Executors {
         if known && header.kind == FrameKind::Event {
             executor.note_process(call, &bytes[HEADER_LEN..]);
         }
-        Received::Frame {
+        ExecutorMessage::Frame {
             call,
             more: header.more,
             bytes: known.then_some(bytes),

@@ -1,8 +1,8 @@
 //! The byte stream to the host: decoding, output, announcement, session.
 
-use super::outgoing::Outgoing;
+use super::outgoing::ExecutorQueue;
 use crate::sys::{boot, clock};
-use crate::transport::{Kind, Received, Transport};
+use crate::transport::{Kind, ReadOutcome, Transport};
 use provium_protocol::frame::{Assembler, HEADER_LEN, Item, MAX_PAYLOAD, SYNC};
 use provium_protocol::{
     CallId, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, PROTOCOL_VERSION, codec,
@@ -25,7 +25,7 @@ const BUILD: &str = match option_env!("PROVIUM_BUILD") {
 pub(super) struct HostLink {
     transport: Transport,
     decoder: FrameDecoder,
-    out: Outgoing,
+    out: ExecutorQueue,
     /// Whether the agent is process 1.
     is_init: bool,
     /// What the agent could not do when the machine booted.
@@ -39,7 +39,7 @@ pub(super) struct HostLink {
 }
 
 /// What the host has sent.
-pub(super) enum Incoming {
+pub(super) enum HostMessage {
     /// The start of a session follows.
     Sync,
     /// The host greets, so a session begins with this number; the one before, if any, is over.
@@ -55,7 +55,7 @@ impl HostLink {
         Self {
             transport,
             decoder: FrameDecoder::new(),
-            out: Outgoing::default(),
+            out: ExecutorQueue::default(),
             is_init,
             warnings,
             session: None,
@@ -114,13 +114,13 @@ impl HostLink {
         let mut any = false;
         for _ in 0..READS_PER_TURN {
             match self.transport.read(&mut self.buffer) {
-                Received::Bytes(len) => {
+                ReadOutcome::Bytes(len) => {
                     any = true;
                     self.decoder.push(&self.buffer[..len]);
                 }
-                Received::Nothing => break,
-                Received::Gone if self.transport.kind == Kind::Socket => return false,
-                Received::Gone => {
+                ReadOutcome::Nothing => break,
+                ReadOutcome::Gone if self.transport.kind == Kind::Socket => return false,
+                ReadOutcome::Gone => {
                     self.absent_until = Some(Instant::now() + ABSENT_RETRY_DELAY);
                     break;
                 }
@@ -135,23 +135,23 @@ impl HostLink {
     /// Reads what has arrived, if anything has.
     pub(super) fn poll(&mut self) -> bool {
         match self.transport.read(&mut self.buffer) {
-            Received::Bytes(len) => {
+            ReadOutcome::Bytes(len) => {
                 self.decoder.push(&self.buffer[..len]);
                 true
             }
-            Received::Nothing | Received::Gone => false,
+            ReadOutcome::Nothing | ReadOutcome::Gone => false,
         }
     }
 
     /// The next of what has been read. Bytes that are not frames are answered with an announcement, which
     /// makes the host begin again.
-    pub(super) fn next(&mut self) -> Option<Incoming> {
+    pub(super) fn next(&mut self) -> Option<HostMessage> {
         loop {
             match self.decoder.next_item() {
                 Ok(None) => return None,
                 Ok(Some(Item::Sync)) => {
                     self.pending_hello = Some(Assembler::default());
-                    return Some(Incoming::Sync);
+                    return Some(HostMessage::Sync);
                 }
                 Ok(Some(Item::Frame(frame))) => return Some(self.sort(frame)),
                 Err(_) => self.announce(),
@@ -159,23 +159,23 @@ impl HostLink {
         }
     }
 
-    fn sort(&mut self, frame: Frame) -> Incoming {
+    fn sort(&mut self, frame: Frame) -> HostMessage {
         if frame.kind == FrameKind::Hello {
             let hello = self.pending_hello.as_mut();
             let message = hello.and_then(|hello| hello.push(&frame).ok().flatten());
             let Some(message) = message else {
-                return Incoming::Ignored(frame.kind);
+                return HostMessage::Ignored(frame.kind);
             };
             self.pending_hello = None;
             return match codec::decode::<HostHello>(&message) {
-                Ok(host) => Incoming::Session(host.session),
-                Err(_) => Incoming::Ignored(frame.kind),
+                Ok(host) => HostMessage::Session(host.session),
+                Err(_) => HostMessage::Ignored(frame.kind),
             };
         }
         if self.pending_hello.is_some() || self.session.is_none() {
-            return Incoming::Ignored(frame.kind);
+            return HostMessage::Ignored(frame.kind);
         }
-        Incoming::Frame(frame)
+        HostMessage::Frame(frame)
     }
 
     /// Announces the agent to a host that has not greeted yet.

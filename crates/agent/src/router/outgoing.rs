@@ -6,14 +6,14 @@ use crate::transport::Transport;
 const MAX_WAITING: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct ExecutorQueue {
     bytes: Vec<u8>,
     written: usize,
     /// Up to here it may be written; `None`: all.
     held: Option<usize>,
 }
 
-impl Outgoing {
+impl ExecutorQueue {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

@@ -30,12 +30,12 @@ pub(crate) fn stream_pair() -> Sys<(OwnedFd, OwnedFd)> {
 
 /// Whether a send or receive waits.
 #[derive(Clone, Copy)]
-pub(crate) enum Waiting {
+pub(crate) enum BlockingMode {
     Blocks,
     Returns,
 }
 
-impl Waiting {
+impl BlockingMode {
     fn flag(self) -> i32 {
         match self {
             Self::Blocks => 0,
@@ -45,7 +45,7 @@ impl Waiting {
 }
 
 /// Sends one packet made of two parts.
-pub(crate) fn send(socket: RawFd, parts: [&[u8]; 2], waiting: Waiting) -> Sys<()> {
+pub(crate) fn send(socket: RawFd, parts: [&[u8]; 2], waiting: BlockingMode) -> Sys<()> {
     let mut vectors = parts.map(|part| libc::iovec {
         iov_base: part.as_ptr().cast_mut().cast(),
         iov_len: part.len(),
@@ -60,7 +60,7 @@ pub(crate) fn send(socket: RawFd, parts: [&[u8]; 2], waiting: Waiting) -> Sys<()
 }
 
 /// Receives one packet; its length, 0 when the other side is gone.
-pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], waiting: Waiting) -> Sys<usize> {
+pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], waiting: BlockingMode) -> Sys<usize> {
     let room = buffer.as_mut_ptr().cast();
     // SAFETY: the buffer is valid for its length.
     let len = check(unsafe { libc::recv(socket, room, buffer.len(), waiting.flag()) })?;

@@ -9,7 +9,7 @@ use std::mem;
 use std::os::fd::{OwnedFd, RawFd};
 
 /// Where a fork finds itself.
-pub(crate) enum Forked {
+pub(crate) enum ForkSide {
     Parent(i32),
     Child,
 }
@@ -17,7 +17,7 @@ pub(crate) enum Forked {
 /// Forks with the flags of `clone(2)` (`SIGCHLD` is added). In the child, the calling thread is the
 /// only one; it may allocate and start threads, but locks that other threads of the parent held are
 /// lost.
-pub(crate) fn fork(flags: i32) -> Sys<Forked> {
+pub(crate) fn fork(flags: i32) -> Sys<ForkSide> {
     // No other thread is inside the allocator meanwhile.
     let pid = allocator::while_quiet(|| {
         if flags & libc::CLONE_NEWTIME == 0 {
@@ -29,8 +29,8 @@ pub(crate) fn fork(flags: i32) -> Sys<Forked> {
         }
     });
     match i32::try_from(check(pid)?).unwrap_or(0) {
-        0 => Ok(Forked::Child),
-        pid => Ok(Forked::Parent(pid)),
+        0 => Ok(ForkSide::Child),
+        pid => Ok(ForkSide::Parent(pid)),
     }
 }
 
@@ -61,12 +61,12 @@ pub(crate) fn exit(code: i32) -> ! {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ExitStatus {
     Exited(i32),
     Signalled(i32),
 }
 
-impl std::fmt::Display for Ending {
+impl std::fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with status {code}"),
@@ -99,16 +99,16 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     })
 }
 
-fn ending_of(status: i32) -> Ending {
+fn ending_of(status: i32) -> ExitStatus {
     if libc::WIFSIGNALED(status) {
-        Ending::Signalled(libc::WTERMSIG(status))
+        ExitStatus::Signalled(libc::WTERMSIG(status))
     } else {
-        Ending::Exited(libc::WEXITSTATUS(status))
+        ExitStatus::Exited(libc::WEXITSTATUS(status))
     }
 }
 
 /// Collects a child that has ended, whichever. `None`: none has.
-pub(crate) fn collect() -> Sys<Option<(i32, Ending)>> {
+pub(crate) fn collect() -> Sys<Option<(i32, ExitStatus)>> {
     // `__WALL`: children made by a clone without SIGCHLD count too.
     let options = libc::WNOHANG | libc::__WALL;
     loop {

@@ -10,9 +10,9 @@ use std::mem;
 use std::os::fd::RawFd;
 
 /// What a name in a directory is.
-pub(crate) struct Found(libc::stat);
+pub(crate) struct EntryStat(libc::stat);
 
-impl Found {
+impl EntryStat {
     pub(crate) fn entry_type(&self) -> EntryType {
         super::file::entry_type(self.0.st_mode)
     }
@@ -37,13 +37,13 @@ impl Found {
 }
 
 /// `fstatat(2)`; links are not followed. An empty name means the open file itself.
-pub(crate) fn look(folder: RawFd, name: &CStr) -> Sys<Found> {
+pub(crate) fn look(folder: RawFd, name: &CStr) -> Sys<EntryStat> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
     // SAFETY: all-zero is a valid stat, and there is room for it; a terminated string.
     unsafe {
         let mut found = mem::zeroed();
         check(libc::fstatat(folder, name.as_ptr(), &raw mut found, flags))?;
-        Ok(Found(found))
+        Ok(EntryStat(found))
     }
 }
 

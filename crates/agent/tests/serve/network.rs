@@ -18,12 +18,12 @@ fn isolated(etc: &str) -> Command {
 }
 
 /// A folder for `/etc`, and an agent that sees it.
-struct Isolated {
+struct IsolatedAgent {
     host: Host,
     etc: PathBuf,
 }
 
-impl Isolated {
+impl IsolatedAgent {
     /// `None` where an ordinary user may not make namespaces.
     fn start(name: &str) -> Option<Self> {
         let etc = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
@@ -40,7 +40,7 @@ impl Isolated {
     }
 }
 
-impl Drop for Isolated {
+impl Drop for IsolatedAgent {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.etc);
     }
@@ -68,7 +68,8 @@ const COUNT: AgentOp = AgentOp::ReadNicCounters(ReadNicCounters {
 
 #[test]
 fn a_request_that_waits_keeps_only_requests_about_the_network_waiting() {
-    let Some(Isolated { ref mut host, .. }) = Isolated::start("provium-serve-waiting") else {
+    let Some(IsolatedAgent { ref mut host, .. }) = IsolatedAgent::start("provium-serve-waiting")
+    else {
         return;
     };
     let first = host.request_agent(&waiting());
@@ -99,7 +100,8 @@ fn a_request_that_waits_keeps_only_requests_about_the_network_waiting() {
 
 #[test]
 fn a_nic_that_does_not_come_is_reported_with_what_there_is() {
-    let Some(Isolated { ref mut host, .. }) = Isolated::start("provium-serve-missing") else {
+    let Some(IsolatedAgent { ref mut host, .. }) = IsolatedAgent::start("provium-serve-missing")
+    else {
         return;
     };
     let error = host.ask_agent(&waiting()).unwrap_err();
@@ -110,7 +112,8 @@ fn a_nic_that_does_not_come_is_reported_with_what_there_is() {
 
 #[test]
 fn a_new_session_ends_a_request_that_waits() {
-    let Some(Isolated { ref mut host, .. }) = Isolated::start("provium-serve-session") else {
+    let Some(IsolatedAgent { ref mut host, .. }) = IsolatedAgent::start("provium-serve-session")
+    else {
         return;
     };
     host.request_agent(&waiting());
@@ -122,7 +125,7 @@ fn a_new_session_ends_a_request_that_waits() {
 
 #[test]
 fn host_names_are_kept_in_a_block_of_the_hosts_file() {
-    let Some(mut isolated) = Isolated::start("provium-serve-hosts") else {
+    let Some(mut isolated) = IsolatedAgent::start("provium-serve-hosts") else {
         return;
     };
     let file = isolated.etc.join("hosts");

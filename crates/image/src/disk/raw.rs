@@ -169,13 +169,13 @@ async fn chain_key(qemu_img: &Utf8Path, image: &Utf8Path) -> Result<Key, ImageEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
+    use crate::progress::SilentProgress;
     use std::sync::Arc;
 
     fn images() -> (tempfile::TempDir, Utf8PathBuf, Images) {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
-        let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+        let images = Images::open(&path.join("cache"), Arc::new(SilentProgress)).unwrap();
         (folder, path, images)
     }
 

@@ -22,11 +22,11 @@ pub struct CrashExplorer(Arc<Inner>);
 struct Inner {
     disk: Disk,
     snapshot: Snapshot,
-    states: Mutex<Numbered>,
+    states: Mutex<RemainingStates>,
 }
 
 /// The states that are left.
-struct Numbered {
+struct RemainingStates {
     states: CrashStates,
     given: usize,
     /// How many are wanted. One more is enumerated if there are more.
@@ -85,7 +85,7 @@ impl CrashExplorer {
         Ok(Self(Arc::new(Inner {
             disk: disk.clone(),
             snapshot,
-            states: Mutex::new(Numbered {
+            states: Mutex::new(RemainingStates {
                 states,
                 given: 0,
                 most,

@@ -37,7 +37,7 @@ pub struct CommandOutput {
 }
 
 /// A command that has started, with the ends of its streams.
-pub struct Attached {
+pub struct AttachedProcess {
     /// The command itself.
     pub command: AttachedCommand,
     /// Its terminal, if it has one.
@@ -50,7 +50,7 @@ pub struct Attached {
     pub error: CommandOutput,
 }
 
-impl Attached {
+impl AttachedProcess {
     /// Starts a command, and returns when it has started. Its `stdin` must be
     /// [`Channel`](crate::Stdin::Channel); `max_output` has no effect.
     ///

@@ -9,7 +9,7 @@ use crate::guest::command::{CommandSpec, RunResult, missing_shell, result_of, to
 use crate::guest::context::CallContext;
 use crate::guest::describe::describe;
 use crate::guest::ops::{GuestOps, WriteMode};
-use provium_guest::{Captured, DEFAULT_MAX_OUTPUT};
+use provium_guest::{CapturedOutput, DEFAULT_MAX_OUTPUT};
 use provium_protocol::message::{DirEntry, ErrorKind, FileStat, Reply, SyscallResult};
 use provium_protocol::op::{Batch, FromReply, Op, Program, Request, Stdin};
 use std::collections::VecDeque;
@@ -266,7 +266,7 @@ impl BatchOutcome {
                     BatchEntry::Run(spec) => spec.to_string(),
                     BatchEntry::Op(_) => String::new(),
                 };
-                let captured = |bytes: serde_bytes::ByteBuf, dropped| Captured {
+                let captured = |bytes: serde_bytes::ByteBuf, dropped| CapturedOutput {
                     // As much of the beginning as of the end is kept.
                     gap_at: bytes.len() / 2,
                     bytes: bytes.into_vec(),

@@ -1,7 +1,7 @@
 //! A command in a guest, and its result.
 
 use crate::error::LabError;
-use provium_guest::{Captured, DEFAULT_MAX_OUTPUT};
+use provium_guest::{CapturedOutput, DEFAULT_MAX_OUTPUT};
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program};
 use std::fmt;
@@ -105,8 +105,8 @@ pub(crate) fn result_of(
     command: String,
     exit: Exit,
     timed_out: bool,
-    stdout: Captured,
-    stderr: Captured,
+    stdout: CapturedOutput,
+    stderr: CapturedOutput,
 ) -> RunResult {
     let status = match (timed_out, exit.signal, exit.code) {
         (true, _, _) => RunStatus::TimedOut,

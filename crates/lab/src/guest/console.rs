@@ -6,7 +6,7 @@
 
 use crate::error::LabError;
 use crate::guest::stream::{
-    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts, shown,
+    ByteSource, ByteStream, OpenStreams, ReadFuture, Site, StreamKind, StreamParts, shown,
 };
 use crate::lock::lock;
 use crate::resource::Scope;
@@ -306,7 +306,7 @@ struct LogSource {
 }
 
 impl ByteSource for LogSource {
-    fn read(&mut self) -> Reading<'_> {
+    fn read(&mut self) -> ReadFuture<'_> {
         Box::pin(async {
             if !self.log.changed_past(self.at).await {
                 return Ok(None);

@@ -9,7 +9,7 @@ use crate::guest::tail;
 use crate::guest::target::Target;
 use crate::lock::lock;
 use crate::resource::{
-    Close, CloseOrder, Closing, GuestKey, HandleEpoch, Registration, ResourceId, Scope,
+    Close, CloseFuture, CloseOrder, GuestKey, HandleEpoch, Registration, ResourceId, Scope,
 };
 use provium_guest::CallError;
 use provium_protocol::Descriptor;
@@ -359,7 +359,7 @@ impl Close for File {
         Self::subject(self)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(Self::close(self))
     }
 

@@ -14,7 +14,7 @@ use crate::guest::stream::{ByteStream, Site};
 use crate::guest::syscall::{self, PendingSyscall, SyscallInProgress};
 use crate::guest::tail;
 use crate::guest::target::Target;
-use crate::guest::wait::{Waited, wait_or_kill};
+use crate::guest::wait::{WaitOutcome, wait_or_kill};
 use crate::guest::worker_state::WorkerState;
 use crate::resource::Scope;
 use camino::Utf8Path;
@@ -107,10 +107,10 @@ impl GuestOps {
         check_size(&spec, &context)?;
         let command = context.lane.command(spec.request(false), spec.max_output);
         let (exit, timed_out) = match wait_or_kill(&context, &command, timeout).await {
-            Waited::Ended(ended) => (started(&context, &spec, ended).await?, false),
-            Waited::Killed(ended) => (started(&context, &spec, ended).await?, true),
-            Waited::Unkilled(exit) => (exit, true),
-            Waited::Failed(error) => return Err(error),
+            WaitOutcome::Ended(ended) => (started(&context, &spec, ended).await?, false),
+            WaitOutcome::Killed(ended) => (started(&context, &spec, ended).await?, true),
+            WaitOutcome::Unkilled(exit) => (exit, true),
+            WaitOutcome::Failed(error) => return Err(error),
         };
         let (stdout, stderr) = (command.output().contents(), command.error().contents());
         Ok(result_of(spec.to_string(), exit, timed_out, stdout, stderr))

@@ -7,11 +7,11 @@ use crate::error::LabError;
 use crate::guest::command::{CommandSpec, RunResult, RunStatus, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::kill::end_all;
-use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
+use crate::guest::stream::{ByteSource, ByteStream, ReadFuture, Site, StreamKind, StreamParts};
 use crate::guest::target::Target;
-use crate::guest::wait::{Waited, wait_or_kill};
+use crate::guest::wait::{WaitOutcome, wait_or_kill};
 use crate::lock::lock;
-use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, GuestKey, Registration, ResourceId, Scope};
 use futures_util::FutureExt as _;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
@@ -156,13 +156,13 @@ impl Process {
         let context = self.context("wait()");
         let waited = wait_or_kill(&context, &command, timeout).await;
         let exit = match waited {
-            Waited::Ended(ended) => ended,
-            Waited::Killed(ended) => {
+            WaitOutcome::Ended(ended) => ended,
+            WaitOutcome::Killed(ended) => {
                 self.0.timed_out.store(true, Ordering::Release);
                 ended
             }
-            Waited::Unkilled(exit) => return Ok(self.result(&command, exit, true)),
-            Waited::Failed(error) => return Err(error),
+            WaitOutcome::Unkilled(exit) => return Ok(self.result(&command, exit, true)),
+            WaitOutcome::Failed(error) => return Err(error),
         };
         let exit = match exit {
             Ok(exit) => exit,
@@ -326,7 +326,7 @@ impl Processes {
 }
 
 /// A handle's process in a restored guest, before the VM runs that guest.
-pub(crate) struct TakenUp {
+pub(crate) struct ReattachedProcess {
     process: Process,
     command: Arc<Command>,
 }
@@ -334,18 +334,22 @@ pub(crate) struct TakenUp {
 impl ProcessMark {
     /// The process in a guest that was restored to that moment, reached by `channel`, if
     /// the VM has a handle of it among `processes`.
-    pub(crate) fn take_up(&self, processes: &Processes, channel: &Channel) -> Option<TakenUp> {
+    pub(crate) fn reattach(
+        &self,
+        processes: &Processes,
+        channel: &Channel,
+    ) -> Option<ReattachedProcess> {
         let mut held = processes.held().into_iter();
         let process = held.find(|process| process.id() == self.id)?;
         let command = Command::reattach(&channel.lane(self.lane), &self.command);
-        Some(TakenUp {
+        Some(ReattachedProcess {
             process,
             command: Arc::new(command),
         })
     }
 }
 
-impl TakenUp {
+impl ReattachedProcess {
     /// From here on the handle is of that process.
     pub(crate) fn commit(self) {
         let Self { process, command } = self;
@@ -366,7 +370,7 @@ impl Close for Process {
         Self::subject(self)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(Self::close(self))
     }
 
@@ -390,7 +394,7 @@ struct OutputSource {
 }
 
 impl ByteSource for OutputSource {
-    fn read(&mut self) -> Reading<'_> {
+    fn read(&mut self) -> ReadFuture<'_> {
         Box::pin(async {
             match self.reader.next().await {
                 Ok(None) => Ok(None),

@@ -3,7 +3,7 @@
 use crate::error::LabError;
 use crate::guest::context::CallContext;
 use crate::guest::target::Target;
-use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, Registration, ResourceId, Scope};
 use provium_guest::{Call, CallError};
 use provium_protocol::Lane;
 use provium_protocol::message::{ErrorKind, Reply, SyscallResult};
@@ -96,7 +96,7 @@ impl PendingSyscall {
             place: Registration::default(),
         }));
         let key = (CloseOrder::Stream, ResourceId::next());
-        let of_scope = Arc::new(InScope(Arc::downgrade(&pending.0)));
+        let of_scope = Arc::new(ScopedSyscall(Arc::downgrade(&pending.0)));
         pending.0.place.take(scope, key, of_scope);
         pending
     }
@@ -129,15 +129,15 @@ impl PendingSyscall {
 }
 
 /// A pending syscall as its scope has it: only handles keep it.
-struct InScope(Weak<Inner>);
+struct ScopedSyscall(Weak<Inner>);
 
-impl Close for InScope {
+impl Close for ScopedSyscall {
     fn subject(&self) -> String {
         let pending = self.0.upgrade();
         pending.map_or_else(String::new, |pending| pending.context.subject.clone())
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(async {
             if let Some(pending) = self.0.upgrade() {
                 pending.cancel().await;

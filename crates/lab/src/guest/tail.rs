@@ -1,7 +1,7 @@
 //! Streams that a call in the guest feeds: tails of files, descriptors.
 
 use crate::guest::context::CallContext;
-use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
+use crate::guest::stream::{ByteSource, ByteStream, ReadFuture, Site, StreamKind, StreamParts};
 use crate::resource::Scope;
 use provium_guest::{FileChanges, GuestStream};
 use provium_protocol::ErrorKind;
@@ -17,7 +17,7 @@ pub(crate) fn open(
 ) -> ByteStream {
     let open = Arc::clone(context.target.vm().open_streams());
     let worker = context.target.worker().cloned();
-    let source = Box::new(FromGuest { guest, context });
+    let source = Box::new(CallSource { guest, context });
     let stream = ByteStream::open(
         scope,
         StreamParts {
@@ -35,13 +35,13 @@ pub(crate) fn open(
 }
 
 /// Bytes of a call in the guest; dropping it ends the call there.
-struct FromGuest {
+struct CallSource {
     guest: GuestStream,
     context: CallContext,
 }
 
-impl ByteSource for FromGuest {
-    fn read(&mut self) -> Reading<'_> {
+impl ByteSource for CallSource {
+    fn read(&mut self) -> ReadFuture<'_> {
         Box::pin(async {
             match self.guest.next().await {
                 // The file that it reads was closed.

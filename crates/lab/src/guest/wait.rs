@@ -71,18 +71,18 @@ pub(crate) enum RequestError<E> {
 }
 
 /// An error that may be the end of the agent's channel.
-pub(crate) trait MayEndChannel {
+pub(crate) trait ChannelFailure {
     /// Whether it is one.
     fn is_end_of_channel(&self) -> bool;
 }
 
-impl MayEndChannel for ChannelError {
+impl ChannelFailure for ChannelError {
     fn is_end_of_channel(&self) -> bool {
         true
     }
 }
 
-impl MayEndChannel for CallError {
+impl ChannelFailure for CallError {
     fn is_end_of_channel(&self) -> bool {
         self.channel().is_some()
     }
@@ -131,7 +131,7 @@ impl<'a> GuestWait<'a> {
 
     /// Waits for the reply to a request, as [`GuestWait::until`]. The channel ends when QEMU does, and may do
     /// so first: the end of the guest is then what is reported.
-    pub(crate) async fn reply<T, E: MayEndChannel>(
+    pub(crate) async fn reply<T, E: ChannelFailure>(
         &self,
         reply: impl Future<Output = Result<T, E>>,
     ) -> Result<T, RequestError<E>> {
@@ -269,7 +269,7 @@ impl CallContext {
 }
 
 /// The outcome of waiting for a command.
-pub(crate) enum Waited {
+pub(crate) enum WaitOutcome {
     /// It has ended by itself.
     Ended(Result<Exit, CallError>),
     /// Its time was up, and it was killed.
@@ -287,15 +287,15 @@ pub(crate) async fn wait_or_kill(
     context: &CallContext,
     command: &Command,
     limit: Option<Duration>,
-) -> Waited {
+) -> WaitOutcome {
     let Some(limit) = limit else {
-        return Waited::Ended(command.wait().await);
+        return WaitOutcome::Ended(command.wait().await);
     };
     if let Ok(ended) = timeout(limit, command.wait()).await {
-        return Waited::Ended(ended);
+        return WaitOutcome::Ended(ended);
     }
     if context.target.vm().is_paused() {
-        return Waited::Failed(context.timed_out(limit, &Cause::Paused));
+        return WaitOutcome::Failed(context.timed_out(limit, &Cause::Paused));
     }
     let killed = async {
         // A failure means that it has just ended: the wait returns its result.
@@ -303,16 +303,16 @@ pub(crate) async fn wait_or_kill(
         command.wait().await
     };
     match timeout(KILL_GRACE, killed).await {
-        Ok(ended) => Waited::Killed(ended),
+        Ok(ended) => WaitOutcome::Killed(ended),
         Err(_) if context.target.vm().is_paused() => {
-            Waited::Failed(context.timed_out(limit, &Cause::Paused))
+            WaitOutcome::Failed(context.timed_out(limit, &Cause::Paused))
         }
-        Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
+        Err(_) if command.pid().is_some() => WaitOutcome::Unkilled(Exit {
             code: None,
             signal: None,
             duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
         }),
-        Err(_) => Waited::Failed(context.given_up(limit).await),
+        Err(_) => WaitOutcome::Failed(context.given_up(limit).await),
     }
 }
 

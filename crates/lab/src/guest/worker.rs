@@ -8,7 +8,7 @@ use crate::guest::ops::GuestOps;
 use crate::guest::wait::is_stopped;
 use crate::guest::worker_state::WorkerState;
 use crate::lock::lock;
-use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, GuestKey, Registration, ResourceId, Scope};
 use futures_util::future::join_all;
 use provium_guest::CallError;
 use provium_protocol::message::{ErrorKind, SpawnedWorker};
@@ -274,7 +274,7 @@ impl Close for Worker {
         Self::subject(self)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(Self::close(self))
     }
 

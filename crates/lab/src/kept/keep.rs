@@ -3,7 +3,7 @@
 use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::lab::Lab;
-use crate::kept::keeper::{KeepPermit, Kept};
+use crate::kept::keeper::{KeepPermit, KeptFailureSummary};
 use crate::kept::manifest::{KeptManifest, KeptState, KeptVm};
 use crate::resource::Scope;
 use crate::snapshot::Snapshot;
@@ -37,7 +37,7 @@ pub async fn keep_failure(
     lab: &Lab,
     scope: &Scope,
     failed: FailedTest<'_>,
-) -> Result<Option<Kept>, LabError> {
+) -> Result<Option<KeptFailureSummary>, LabError> {
     let environment = lab.environment();
     let Some(keeper) = environment.failure_keeper() else {
         return Ok(None);
@@ -59,8 +59,8 @@ async fn install<'a>(
     permit: &'a KeepPermit<'_>,
     file: &str,
     failed: FailedTest<'_>,
-    saved: Vec<SavedOne>,
-) -> Result<&'a Kept, LabError> {
+    saved: Vec<SaveResult>,
+) -> Result<&'a KeptFailureSummary, LabError> {
     let failures = permit.failures();
     let bucket = failures.bucket();
     let staging = bucket.staging_folder().map_err(not_kept)?;
@@ -90,12 +90,12 @@ fn visible(lab: &Lab, scope: &Scope) -> Vec<Vm> {
 }
 
 /// A VM, and what could be saved of it.
-struct SavedOne {
+struct SaveResult {
     vm: Vm,
     result: Result<Snapshot, String>,
 }
 
-async fn save(vms: Vec<Vm>) -> Vec<SavedOne> {
+async fn save(vms: Vec<Vm>) -> Vec<SaveResult> {
     let (dead, alive): (Vec<Vm>, Vec<Vm>) =
         vms.into_iter().partition(|vm| vm.state() == VmState::Dead);
     // The agent of a paused guest cannot be quiesced: it is resumed for a moment.
@@ -115,11 +115,11 @@ async fn save(vms: Vec<Vm>) -> Vec<SavedOne> {
             .map(|vm| async move { vm.power().pause().await }),
     )
     .await;
-    let alive = alive.into_iter().zip(saved).map(|(vm, result)| SavedOne {
+    let alive = alive.into_iter().zip(saved).map(|(vm, result)| SaveResult {
         result: result.map_err(|error| error.to_string()),
         vm,
     });
-    let dead = dead.into_iter().map(|vm| SavedOne {
+    let dead = dead.into_iter().map(|vm| SaveResult {
         result: Err(how_it_died(&vm)),
         vm,
     });
@@ -138,7 +138,7 @@ fn how_it_died(vm: &Vm) -> String {
     }
 }
 
-impl SavedOne {
+impl SaveResult {
     /// Puts what was saved into a part of the entry in `folder`.
     fn put(self, folder: &Utf8Path, number: usize) -> io::Result<KeptVm> {
         let part = format!("vm-{number}");

@@ -17,7 +17,7 @@ pub(crate) struct FailureKeeper {
     enter: String,
     /// A failure was kept, or is being kept.
     taken: AtomicBool,
-    kept: OnceLock<Kept>,
+    kept: OnceLock<KeptFailureSummary>,
 }
 
 /// The right to keep a failure. Unless one is kept, the next failure has it.
@@ -26,7 +26,7 @@ pub(crate) struct KeepPermit<'a>(&'a FailureKeeper);
 
 /// What was kept of a failed test.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct KeptFailureSummary {
     /// The entry in the cache.
     pub key: Key,
     /// The test's name.
@@ -47,7 +47,7 @@ impl FailureKeeper {
     }
 
     /// What was kept.
-    pub(crate) fn kept(&self) -> Option<&Kept> {
+    pub(crate) fn kept(&self) -> Option<&KeptFailureSummary> {
         self.kept.get()
     }
 
@@ -65,10 +65,10 @@ impl KeepPermit<'_> {
     }
 
     /// The failure is in the cache.
-    pub(crate) fn kept(&self, key: Key, test: &str, vms: Vec<KeptVm>) -> &Kept {
+    pub(crate) fn kept(&self, key: Key, test: &str, vms: Vec<KeptVm>) -> &KeptFailureSummary {
         let enter = self.0.enter.clone();
         let test = test.to_owned();
-        let kept = || Kept {
+        let kept = || KeptFailureSummary {
             key,
             test,
             vms,
@@ -86,7 +86,7 @@ impl Drop for KeepPermit<'_> {
     }
 }
 
-impl Kept {
+impl KeptFailureSummary {
     /// How the user enters the VMs, as a sentence without a full stop.
     pub fn hint(&self) -> String {
         let key = self.key.as_str();
@@ -161,7 +161,7 @@ mod tests {
         let hint = |vms| {
             let (key, enter) = (key.clone(), "provium console --resume".to_owned());
             let test = "t".to_owned();
-            let kept = Kept {
+            let kept = KeptFailureSummary {
                 key,
                 test,
                 vms,

@@ -37,7 +37,7 @@ const LONGEST_NAME: usize = 60;
 /// Keeps what reports cut.
 #[derive(Debug)]
 pub struct KeptOutput {
-    place: Place,
+    place: OutputLocation,
     /// Paths in messages are relative to this folder.
     shown_from: Utf8PathBuf,
     files: Mutex<Files>,
@@ -45,7 +45,7 @@ pub struct KeptOutput {
 
 /// Where the files are.
 #[derive(Debug)]
-enum Place {
+enum OutputLocation {
     /// In a folder for this run in the cache, which is there.
     Cache(Utf8PathBuf),
     /// In this folder, which is made with the first file.
@@ -87,15 +87,15 @@ pub struct KeptFiles {
 impl KeptOutput {
     /// In the cache, in a folder for this run. Paths in messages are relative to `shown_from`.
     pub fn in_cache(cache_dir: &Utf8Path, shown_from: &Utf8Path) -> Self {
-        Self::new(Place::Cache(cache_dir.to_owned()), shown_from)
+        Self::new(OutputLocation::Cache(cache_dir.to_owned()), shown_from)
     }
 
     /// In `folder`, which is absolute.
     pub fn in_folder(folder: Utf8PathBuf, shown_from: &Utf8Path) -> Self {
-        Self::new(Place::Folder(folder), shown_from)
+        Self::new(OutputLocation::Folder(folder), shown_from)
     }
 
-    fn new(place: Place, shown_from: &Utf8Path) -> Self {
+    fn new(place: OutputLocation, shown_from: &Utf8Path) -> Self {
         Self {
             place,
             shown_from: shown_from.to_owned(),
@@ -160,14 +160,14 @@ impl KeptOutput {
 
 impl Files {
     /// The folder of the files, made when it is needed first.
-    fn folder(&mut self, place: &Place) -> Option<Utf8PathBuf> {
+    fn folder(&mut self, place: &OutputLocation) -> Option<Utf8PathBuf> {
         if self.folder.is_none() {
             self.folder = Some(match place {
-                Place::Cache(path) => {
+                OutputLocation::Cache(path) => {
                     let cache = Cache::open(path).ok()?;
                     FilesFolder::OfRun(cache.run_folder(KIND, LIMITS).ok()?)
                 }
-                Place::Folder(path) => FilesFolder::Named(path.clone()),
+                OutputLocation::Folder(path) => FilesFolder::Named(path.clone()),
             });
         }
         match self.folder.as_ref()? {

@@ -6,7 +6,7 @@ use crate::network::core::{BridgeCore, BridgeOptions};
 use crate::network::gateway::BridgeRouter;
 use crate::network::member::{AttachedVm, NicAddresses};
 use crate::network::subnet::Subnet;
-use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use futures_util::future::{BoxFuture, join_all};
 use provium_switch::shell::Switch;
@@ -189,7 +189,7 @@ impl Close for Bridge {
         Self::subject(self)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Self::close(self)
     }
 }

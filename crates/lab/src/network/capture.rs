@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::guest::stream::{
-    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
+    ByteSource, ByteStream, OpenStreams, ReadFuture, Site, StreamKind, StreamParts,
 };
 use crate::network::bridge::Bridge;
 use crate::network::captured::CapturedFrames;
@@ -176,7 +176,7 @@ impl PortNames {
 }
 
 impl ByteSource for Lines {
-    fn read(&mut self) -> Reading<'_> {
+    fn read(&mut self) -> ReadFuture<'_> {
         Box::pin(async {
             poll_fn(|context| self.frames.poll_more(self.given, context)).await;
             let names = PortNames::new(&self.bridge);

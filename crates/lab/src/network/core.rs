@@ -11,7 +11,7 @@ use crate::resource::{Registration, ResourceId};
 use crate::test_file::TestFileContext;
 use provium_switch::PortId;
 use provium_switch::router::InterfaceId;
-use provium_switch::shell::{Stopped, Switch};
+use provium_switch::shell::{Switch, SwitchStopped};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
@@ -107,7 +107,7 @@ impl BridgeCore {
         LabError::invalid(self.subject(), call, why)
     }
 
-    pub(crate) fn stopped(&self, call: &str, error: Stopped) -> LabError {
+    pub(crate) fn stopped(&self, call: &str, error: SwitchStopped) -> LabError {
         LabError::host(self.subject(), call, error)
     }
 

@@ -12,7 +12,7 @@ use crate::network::uplink::{START_LIMIT, Uplink};
 use crate::save::host_name;
 use provium_switch::router::{InterfaceId, InterfaceSettings};
 use provium_switch::services::{DhcpRoute, DhcpServer, DnsServer, DnsTable, Lease, Services};
-use provium_switch::shell::{OpenError, PortSource, Stopped, Switch};
+use provium_switch::shell::{OpenError, PortSource, Switch, SwitchStopped};
 use provium_switch::{PortId, PortSettings};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -81,7 +81,7 @@ impl BridgeRouter<'_> {
         let port = router.port(interface).await?;
         // It was added just now.
         port.map(|port| (interface, port))
-            .ok_or(OpenError::Stopped(Stopped))
+            .ok_or(OpenError::Stopped(SwitchStopped))
     }
 
     /// Gives it another interface, on the switch that it gets, and no routes.

@@ -6,7 +6,7 @@ use crate::network::core::BridgeCore;
 use crate::network::member::{AttachedVm, Member, MemberEntry, NicAddresses};
 use crate::network::subnet::member_mac;
 use crate::resource::ResourceId;
-use provium_switch::shell::{Stopped, Switch};
+use provium_switch::shell::{Switch, SwitchStopped};
 use provium_switch::{MacAddress, PortId, PortSettings};
 use std::net::Ipv4Addr;
 use std::sync::Weak;
@@ -98,7 +98,7 @@ impl BridgeCore {
         call: &str,
         name: &str,
         wanted: (Option<MacAddress>, Option<Ipv4Addr>),
-        open: impl AsyncFnOnce(&Switch, PortSettings) -> Result<(PortId, T), Stopped>,
+        open: impl AsyncFnOnce(&Switch, PortSettings) -> Result<(PortId, T), SwitchStopped>,
     ) -> Result<(Member, T), LabError> {
         let switch = self.switch(call)?;
         let _changes = self.changes().await;

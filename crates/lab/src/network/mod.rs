@@ -21,7 +21,7 @@
 //! | `status` | counters, and the report of a failed test |
 //! | `routing` | connections to other bridges and to the host |
 //! | `gateway` | its router: routes to other bridges, DHCP and DNS |
-//! | `surroundings` | what a bridge gives its guests: names and routes |
+//! | `bridge_context` | what a bridge gives its guests: names and routes |
 //! | `uplink` | the network of the host |
 //! | `script_port`, `captured` | the state of ports and captures |
 //! | `port` | a port of the test script |
@@ -29,6 +29,7 @@
 //! | `saved` | a bridge as a snapshot keeps it |
 
 mod bridge;
+mod bridge_context;
 mod capture;
 mod captured;
 mod core;
@@ -43,15 +44,14 @@ mod saved;
 mod script_port;
 mod status;
 mod subnet;
-mod surroundings;
 #[cfg(test)]
 mod tests;
 mod uplink;
 
+pub(crate) use bridge_context::{BridgeContext, coming};
 pub(crate) use member::{AttachedVm, MemberEntry};
 pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge, resume_bridges};
 pub(crate) use subnet::PREFIX_V6;
-pub(crate) use surroundings::{Surroundings, coming};
 pub(crate) use uplink::Uplink;
 
 pub use bridge::Bridge;

@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::network::bridge::Bridge;
 use crate::network::member::NicAddresses;
 use crate::network::script_port::ScriptPort;
-use crate::resource::{Close, CloseOrder, Closing, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, ResourceId, Scope};
 use provium_switch::MacAddress;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How long the guests have to forget the name of a port that is closed.
-const UPDATE_PATIENCE: Duration = Duration::from_secs(5);
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A port of the test script.
 #[derive(Clone)]
@@ -155,7 +155,7 @@ impl Port {
         let (bridge, port) = (&self.bridge, self.state.member.port);
         bridge.0.remove_member("close()", port).await?;
         // A guest that does not answer forgets the name with the next change that reaches it.
-        let _ = tokio::time::timeout(UPDATE_PATIENCE, bridge.update_members(&[])).await;
+        let _ = tokio::time::timeout(UPDATE_TIMEOUT, bridge.update_members(&[])).await;
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl Close for Port {
         Self::subject(self)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(Self::close(self))
     }
 }

@@ -45,11 +45,11 @@ pub(crate) struct RestoringBridge {
     pub(crate) bridge: Bridge,
     pub(crate) saved: SavedBridge,
     /// `None` once the bridge has it.
-    thawed: Mutex<Option<Thawed>>,
+    thawed: Mutex<Option<ThawedSwitch>>,
 }
 
 /// A switch that is frozen, and what the listeners of the bridge get from it.
-struct Thawed {
+struct ThawedSwitch {
     switch: Switch,
     ports: Vec<(Arc<ScriptPort>, FrameQueue)>,
     captures: Vec<(Arc<CapturedFrames>, shell::Capture)>,
@@ -171,7 +171,7 @@ impl RestoringBridge {
             true => Some(bridge.router().uplink_of_file(call).await?),
             false => None,
         };
-        let thawed = Thawed {
+        let thawed = ThawedSwitch {
             switch,
             ports,
             captures,

@@ -3,7 +3,7 @@
 use crate::network::subnet::member_mac;
 use provium_process::{Child, Command, ProcessError, Stdio};
 use provium_switch::router::InterfaceId;
-use provium_switch::shell::{OpenError, PortSource, RouterTask, StartError, Stopped, Switch};
+use provium_switch::shell::{OpenError, PortSource, RouterTask, StartError, Switch, SwitchStopped};
 use provium_switch::{MacAddress, uplink};
 use std::fmt;
 use std::io;
@@ -52,7 +52,7 @@ pub(crate) enum UplinkError {
     #[error(transparent)]
     Switch(#[from] StartError),
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Stopped(#[from] SwitchStopped),
     #[error(transparent)]
     Port(#[from] OpenError),
 }
@@ -123,7 +123,7 @@ async fn error_text(passt: &mut Child) -> String {
 }
 
 /// Asks for the address of the gateway until there is an answer.
-async fn answers(switch: &Switch) -> Result<(), Stopped> {
+async fn answers(switch: &Switch) -> Result<(), SwitchStopped> {
     let (port, mut frames) = switch.open(uplink::port_settings("probe")).await?;
     let question = arp_request(member_mac(PASST, "probe", 0));
     loop {

@@ -16,5 +16,5 @@ pub use id::ResourceId;
 pub use scope::{CloseFailure, CloseOrder, Scope};
 
 pub(crate) use generation::Generation;
-pub(crate) use scope::{Close, Closing, GuestKey, Registration, WeakScope};
+pub(crate) use scope::{Close, CloseFuture, GuestKey, Registration, WeakScope};
 pub(crate) use timeline::{HandleEpoch, Timeline, TimelineHistory};

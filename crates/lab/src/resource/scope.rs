@@ -56,14 +56,14 @@ impl GuestKey {
 }
 
 /// A future that a trait object can return.
-pub(crate) type Closing<'a> = Pin<Box<dyn Future<Output = Result<(), LabError>> + Send + 'a>>;
+pub(crate) type CloseFuture<'a> = Pin<Box<dyn Future<Output = Result<(), LabError>> + Send + 'a>>;
 
 /// Something a scope can close.
 pub(crate) trait Close: Send + Sync {
     /// For messages: ``vm `web` ``.
     fn subject(&self) -> String;
     /// Closes it; closed already is fine.
-    fn close(&self) -> Closing<'_>;
+    fn close(&self) -> CloseFuture<'_>;
     /// The guest that it lives in, or is.
     fn guest(&self) -> Option<GuestKey> {
         None
@@ -316,7 +316,7 @@ mod tests {
         fn subject(&self) -> String {
             self.name.to_owned()
         }
-        fn close(&self) -> Closing<'_> {
+        fn close(&self) -> CloseFuture<'_> {
             Box::pin(async move {
                 self.log.lock().unwrap().push(self.name);
                 match self.name {

@@ -7,7 +7,7 @@
 //! Until `commit`, which nothing can interrupt, the VM keeps the machine that it has.
 
 use crate::error::LabError;
-use crate::guest::process::TakenUp;
+use crate::guest::process::ReattachedProcess;
 use crate::host_time::now_ns;
 use crate::lock::lock;
 use crate::network::RestoringBridge;
@@ -15,8 +15,8 @@ use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::snapshot::folder::{replaced, restore_current};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{
-    Lifecycle, MachineDisks, Running, Started, Vm, VmNic, emit_shutdown, install, load,
-    restore_request, restored_disks, restored_nics, set_up_network,
+    Lifecycle, MachineDisks, RunningMachine, StartedMachine, Vm, VmNic, emit_shutdown, install,
+    load, restore_request, restored_disks, restored_nics, set_up_network,
 };
 use camino::Utf8Path;
 use provium_events::BootKind;
@@ -99,7 +99,7 @@ pub(crate) async fn prepare(
     }
     let need = snapshot.need();
     let granted = match granted {
-        Some(grant) => Granted::Whole(grant),
+        Some(grant) => RestoreGrant::Whole(grant),
         None => additional_grant(vm, need).await?,
     };
     // A wait for the pool does not count.
@@ -119,7 +119,7 @@ pub(crate) async fn prepare(
     let own = own.filter(|origin| origin.vm == vm.id());
     let processes = own.iter().flat_map(|origin| &origin.processes);
     let processes =
-        processes.filter_map(|mark| mark.take_up(&vm.0.handles.processes, &restored.channel));
+        processes.filter_map(|mark| mark.reattach(&vm.0.handles.processes, &restored.channel));
     Ok(PreparedRestore {
         processes: processes.collect(),
         vm: vm.clone(),
@@ -138,13 +138,13 @@ pub(crate) async fn prepare(
 
 /// What the pool has to give for a machine of `need` beside what the one that runs holds: that one
 /// is ended when the other is resumed.
-async fn additional_grant(vm: &Vm, need: Resources) -> Result<Granted, LabError> {
+async fn additional_grant(vm: &Vm, need: Resources) -> Result<RestoreGrant, LabError> {
     let before = vm.0.stage.borrow().running().cloned();
     let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.amount()));
     Ok(match held {
-        None => Granted::Whole(vm.0.grant("restore()", need).await?),
-        Some(held) if need.fits(held) => Granted::Inherited,
-        Some(held) => Granted::More(vm.0.grant("restore()", need - held).await?),
+        None => RestoreGrant::Whole(vm.0.grant("restore()", need).await?),
+        Some(held) if need.fits(held) => RestoreGrant::Inherited,
+        Some(held) => RestoreGrant::More(vm.0.grant("restore()", need - held).await?),
     })
 }
 
@@ -171,7 +171,7 @@ pub(crate) enum RestoreReason {
 }
 
 /// What a machine runs on.
-enum Granted {
+enum RestoreGrant {
     Whole(Grant),
     /// What the machine holds that runs until then.
     Inherited,
@@ -182,13 +182,13 @@ enum Granted {
 /// A restored machine that the VM does not use yet. Dropping it leaves the VM as it is.
 pub(crate) struct PreparedRestore {
     /// Before the machine that they are in, which ends first.
-    processes: Vec<TakenUp>,
+    processes: Vec<ReattachedProcess>,
     vm: Vm,
     _lifecycle: Lifecycle,
     snapshot: Snapshot,
     restored: RestoredVm,
     image: Arc<GuestImage>,
-    granted: Granted,
+    granted: RestoreGrant,
     /// The NICs that the VM gets.
     nics: Vec<VmNic>,
     /// The sockets of those that the saved machine lacks.
@@ -201,7 +201,7 @@ pub(crate) struct PreparedRestore {
 
 /// The machine that a VM ran on before.
 pub(crate) struct ReplacedMachine {
-    before: Option<Arc<Running>>,
+    before: Option<Arc<RunningMachine>>,
     _lifecycle: Lifecycle,
 }
 
@@ -273,12 +273,12 @@ impl PreparedRestore {
             .and_then(|before| lock(&before.grant).take());
         let need = snapshot.need();
         let grant = match (granted, inherited) {
-            (Granted::Whole(grant), _) => grant,
-            (Granted::Inherited, Some(inherited)) => inherited,
-            (Granted::More(more), Some(inherited)) => inherited.and(more),
+            (RestoreGrant::Whole(grant), _) => grant,
+            (RestoreGrant::Inherited, Some(inherited)) => inherited,
+            (RestoreGrant::More(more), Some(inherited)) => inherited.and(more),
             // The machine before has died in this very moment, and its grant went with it: what it gave
             // back is taken again if it is there, and the pool is short of it for a while if not.
-            (Granted::Inherited | Granted::More(_), None) => {
+            (RestoreGrant::Inherited | RestoreGrant::More(_), None) => {
                 let again = vm.0.file.budget.try_acquire(need);
                 again.unwrap_or_else(|| Grant::new(need, || ()))
             }
@@ -310,7 +310,7 @@ impl PreparedRestore {
             base,
             ..
         } = restored;
-        let started = Started {
+        let started = StartedMachine {
             machine,
             channel,
             kind: BootKind::Snapshot,

@@ -9,7 +9,7 @@ use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
 use crate::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
-use crate::vm::{Running, Vm, VmState, save_disks, saved_nics};
+use crate::vm::{RunningMachine, Vm, VmState, save_disks, saved_nics};
 use camino::Utf8Path;
 use futures_util::future::join_all;
 use provium_vmm::{SaveForm, VmmError};
@@ -92,7 +92,7 @@ pub(crate) enum AfterSave {
 }
 
 /// What was saved at one instant.
-pub(crate) struct Taken {
+pub(crate) struct TakenSnapshots {
     /// In the order of the VMs.
     pub(crate) vms: Vec<Snapshot>,
     /// In the order of the bridges.
@@ -105,7 +105,7 @@ pub(crate) async fn take_all(
     bridges: Vec<Bridge>,
     form: SaveForm,
     after: AfterSave,
-) -> Result<Taken, LabError> {
+) -> Result<TakenSnapshots, LabError> {
     let (vms, folders): (Vec<Vm>, Vec<SnapshotDir>) = vms.into_iter().unzip();
     let _lifecycles = lock_all(&vms).await;
     let mut running = Vec::new();
@@ -145,7 +145,7 @@ pub(crate) async fn take_all(
     } else {
         thaw(frozen).await?;
     }
-    Ok(Taken {
+    Ok(TakenSnapshots {
         vms: saved?,
         bridges: saved_bridges,
     })
@@ -164,7 +164,7 @@ pub(super) async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabE
 /// A frozen VM, and the identity of its image.
 pub(super) async fn freeze<'a>(
     vm: &Vm,
-    running: &'a Running,
+    running: &'a RunningMachine,
 ) -> Result<(FrozenVm<'a>, String), LabError> {
     let image = vm.0.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
@@ -192,7 +192,7 @@ pub(super) async fn freeze<'a>(
 pub(super) async fn save(
     vm: &Vm,
     folder: SnapshotDir,
-    running: &Running,
+    running: &RunningMachine,
     frozen: &FrozenVm<'_>,
     image: &str,
     form: SaveForm,

@@ -9,12 +9,12 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
-use crate::vm::disk::{Inserted, MachineDisks, disks_for_boot};
+use crate::vm::disk::{InsertTime, MachineDisks, disks_for_boot};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::install::install;
 use crate::vm::nic::{VmNic, boot_nics, configure_network};
-use crate::vm::running::Started;
+use crate::vm::running::StartedMachine;
 use crate::vm::state::VmState;
 use crate::vm_options::VmOptions;
 use provium_events::BootKind;
@@ -176,12 +176,12 @@ fn is_bootable(state: VmState) -> bool {
 
 impl Boot<'_> {
     /// A running machine whose guest has its identity.
-    async fn run(&self) -> Result<Started, LabError> {
+    async fn run(&self) -> Result<StartedMachine, LabError> {
         if let Some(started) = self.try_template().await? {
             return Ok(started);
         }
         let (machine, channel, _) = self.cold_and_ready().await?;
-        self.complete_cold(machine, channel, Inserted::BeforeBoot)
+        self.complete_cold(machine, channel, InsertTime::BeforeBoot)
             .await
     }
 
@@ -208,9 +208,9 @@ impl Boot<'_> {
         &self,
         machine: Machine,
         channel: Channel,
-    ) -> Result<Started, LabError> {
+    ) -> Result<StartedMachine, LabError> {
         self.insert_disks(&machine).await?;
-        let inserted = Inserted::AfterBoot(machine.disks());
+        let inserted = InsertTime::AfterBoot(machine.disks());
         self.complete_cold(machine, channel, inserted).await
     }
 
@@ -218,16 +218,16 @@ impl Boot<'_> {
         &self,
         machine: Machine,
         channel: Channel,
-        inserted: Inserted,
-    ) -> Result<Started, LabError> {
+        inserted: InsertTime,
+    ) -> Result<StartedMachine, LabError> {
         self.set_identity(&machine, &channel).await?;
         self.set_network(&machine, &channel).await?;
         self.set_disks(&machine, &channel, inserted).await?;
         Ok(self.started_cold(machine, channel))
     }
 
-    fn started_cold(&self, machine: Machine, channel: Channel) -> Started {
-        Started {
+    fn started_cold(&self, machine: Machine, channel: Channel) -> StartedMachine {
+        StartedMachine {
             machine,
             channel,
             kind: BootKind::Cold,
@@ -286,7 +286,7 @@ impl Boot<'_> {
         &self,
         machine: &Machine,
         channel: &Channel,
-        inserted: Inserted,
+        inserted: InsertTime,
     ) -> Result<(), LabError> {
         let limit = self.limit();
         let set = self.disks.settle(channel, inserted);

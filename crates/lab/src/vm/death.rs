@@ -1,7 +1,7 @@
 //! How a VM ends, and how that is reported.
 
 use crate::vm::handle::Vm;
-use crate::vm::running::{DeathReport, Running};
+use crate::vm::running::{DeathReport, RunningMachine};
 use crate::vm::state::Stage;
 use provium_events::Event;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) fn boot_console_tail(vm: &Vm) -> String {
 }
 
 /// Ends a VM that has become unusable: from here on it is dead, and every call reports how it died.
-pub(super) async fn die(vm: &Vm, running: &Arc<Running>, how: String) -> Arc<DeathReport> {
+pub(super) async fn die(vm: &Vm, running: &Arc<RunningMachine>, how: String) -> Arc<DeathReport> {
     let elapsed = running.booted_at.elapsed().as_secs_f64();
     let how = with_reason(vm, format!("{elapsed:.1} s after its boot: {how}"));
     end_machine(vm, running).await;
@@ -63,7 +63,7 @@ pub(super) async fn die(vm: &Vm, running: &Arc<Running>, how: String) -> Arc<Dea
 }
 
 /// Ends the machine of a VM that is off on purpose, or by its power button.
-pub(super) async fn shut_down(vm: &Vm, running: &Arc<Running>) {
+pub(super) async fn shut_down(vm: &Vm, running: &Arc<RunningMachine>) {
     let ours = vm.0.replace_stage(running, Stage::Shutdown);
     running.channel.shut_down("the VM was shut down");
     end_machine(vm, running).await;
@@ -73,7 +73,7 @@ pub(super) async fn shut_down(vm: &Vm, running: &Arc<Running>) {
 }
 
 /// Ends the machine; its disks stay.
-async fn end_machine(vm: &Vm, running: &Running) {
+async fn end_machine(vm: &Vm, running: &RunningMachine) {
     running.quit().await;
     if vm
         .0
@@ -88,7 +88,7 @@ async fn end_machine(vm: &Vm, running: &Running) {
 }
 
 /// Reports that the machine `running` of a VM has ended.
-pub(crate) fn emit_shutdown(vm: &Vm, running: &Running) {
+pub(crate) fn emit_shutdown(vm: &Vm, running: &RunningMachine) {
     let elapsed = running.booted_at.elapsed();
     vm.0.environment().sink().emit(Event::VmShutdown {
         file: vm.0.file.path.clone(),

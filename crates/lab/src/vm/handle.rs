@@ -6,7 +6,7 @@ use crate::guest::stream::OpenStreams;
 use crate::guest::worker::Workers;
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, GuestKey, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use crate::vm::disk::VmDisks;
 use crate::vm::nic::VmNics;
@@ -181,7 +181,7 @@ impl Close for Vm {
         Self::subject(self)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(Self::close(self))
     }
 

@@ -7,7 +7,7 @@ use crate::vm::handle::Vm;
 use crate::vm::monitor::monitor;
 use crate::vm::nic::connect_nics;
 use crate::vm::panic;
-use crate::vm::running::{Running, Started};
+use crate::vm::running::{RunningMachine, StartedMachine};
 use crate::vm::state::Stage;
 use provium_events::Event;
 use provium_pool::Grant;
@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Installs the machine: from here on the VM is booted.
-pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Duration) {
-    let running = Arc::new(Running {
+pub(crate) fn install(vm: &Vm, started: StartedMachine, grant: Grant, boot_time: Duration) {
+    let running = Arc::new(RunningMachine {
         machine: started.machine,
         channel: started.channel,
         generation: Generation::next(),
@@ -42,7 +42,7 @@ pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Durati
     let on_panic = lock(&vm.0.booted_with).on_panic;
     panic::set_action(on_panic, &running);
     vm.0.stage.send_replace(Stage::Booted(Arc::clone(&running)));
-    let machine: Arc<dyn EndMachine> = Arc::<Running>::clone(&running);
+    let machine: Arc<dyn EndMachine> = Arc::<RunningMachine>::clone(&running);
     vm.0.environment().note_machine(&vm.0.file.path, &machine);
     monitor(vm, &running);
     vm.0.environment().sink().emit(Event::VmSpawned {

@@ -62,7 +62,7 @@ pub(crate) use install::install;
 pub(crate) use load::{load, restore_request};
 pub(crate) use nic::{VmNic, member_entries, restored_nics, saved_nics, set_up_network};
 pub(crate) use power::{switch_off, switch_off_as};
-pub(crate) use running::{Running, Started};
+pub(crate) use running::{RunningMachine, StartedMachine};
 pub(crate) use state::Lifecycle;
 
 pub use disk::{Disk, Disks};

@@ -25,7 +25,7 @@ use crate::vm::handle::Vm;
 use crate::vm::panic::{Restart, restart};
 use crate::vm::power::S3_UNSUPPORTED;
 use crate::vm::reconnect::reconnect;
-use crate::vm::running::Running;
+use crate::vm::running::RunningMachine;
 use crate::vm::state::{Lifecycle, VmState};
 use crate::vm_options::OnPanic;
 use provium_guest::ChannelError;
@@ -60,20 +60,20 @@ const PORT_GRACE: Duration = Duration::from_secs(5);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
 
 /// Starts the monitor of a VM that has just booted.
-pub(super) fn monitor(vm: &Vm, running: &Arc<Running>) {
+pub(super) fn monitor(vm: &Vm, running: &Arc<RunningMachine>) {
     let task = watch(vm.clone(), Arc::clone(running));
     let handle = vm.0.environment().runtime().spawn(task).abort_handle();
     *lock(&running.monitor) = Some(handle);
 }
 
-impl Running {
+impl RunningMachine {
     /// Whether its guest may be shutting down because its power button was pressed.
     fn is_shutting_down(&self, grace: Duration) -> bool {
         lock(&self.pressed).is_some_and(|pressed| pressed.elapsed() < grace)
     }
 }
 
-async fn watch(vm: Vm, running: Arc<Running>) {
+async fn watch(vm: Vm, running: Arc<RunningMachine>) {
     let end = Monitor::new(&vm, &running).until_the_end().await;
     let was_pressed = lock(&running.pressed).is_some();
     match end {
@@ -115,13 +115,13 @@ enum LivenessEvent {
 
 struct Monitor<'a> {
     vm: &'a Vm,
-    running: &'a Running,
+    running: &'a RunningMachine,
     /// Its vCPUs do not run: paused, held by a debugger, or asleep.
     is_stopped: AtomicBool,
 }
 
 impl<'a> Monitor<'a> {
-    fn new(vm: &'a Vm, running: &'a Running) -> Self {
+    fn new(vm: &'a Vm, running: &'a RunningMachine) -> Self {
         Self {
             vm,
             running,

@@ -5,7 +5,7 @@
 //! host resets the machine.
 
 use crate::vm::handle::Vm;
-use crate::vm::running::Running;
+use crate::vm::running::RunningMachine;
 use crate::vm::state::Lifecycle;
 use crate::vm_options::OnPanic;
 use provium_vmm::{MachineEvent, PanicAction};
@@ -50,7 +50,7 @@ enum Announcement {
 /// When QEMU ends or refuses.
 pub(super) async fn restart(
     vm: &Vm,
-    running: &Running,
+    running: &RunningMachine,
     events: &mut broadcast::Receiver<MachineEvent>,
 ) -> Result<Restart, String> {
     let environment = vm.0.environment();
@@ -110,7 +110,7 @@ fn announced(console: &str) -> Option<Announcement> {
 }
 
 /// Makes the machine do what the VM was booted with.
-pub(super) fn set_action(on_panic: Option<OnPanic>, running: &Arc<Running>) {
+pub(super) fn set_action(on_panic: Option<OnPanic>, running: &Arc<RunningMachine>) {
     let action = match on_panic.unwrap_or_default() {
         OnPanic::Stop => PanicAction::Pause,
         OnPanic::Reboot => PanicAction::Continue,

@@ -10,7 +10,7 @@ use crate::vm::disk::connect_lost_disks;
 use crate::vm::handle::Vm;
 use crate::vm::nic::reconcile_network;
 use crate::vm::reconnect::reconnect;
-use crate::vm::running::Running;
+use crate::vm::running::RunningMachine;
 use crate::vm::state::{Lifecycle, Stage, VmState};
 use provium_disk::{PowerCut, PowerLoss};
 use provium_vmm::VmmError;
@@ -271,7 +271,7 @@ async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabErr
 async fn switch_machine(
     vm: &Vm,
     call: &str,
-    running: &Running,
+    running: &RunningMachine,
     from: VmState,
 ) -> Result<(), LabError> {
     match from {
@@ -320,7 +320,11 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
 }
 
 /// An error while the guest sleeps (S3), when it would not see the request.
-pub(crate) async fn check_awake(vm: &Vm, call: &str, running: &Running) -> Result<(), LabError> {
+pub(crate) async fn check_awake(
+    vm: &Vm,
+    call: &str,
+    running: &RunningMachine,
+) -> Result<(), LabError> {
     match running.machine.is_suspended().await {
         Ok(false) => Ok(()),
         Ok(true) => {

@@ -7,13 +7,13 @@ use crate::vm::handle::Vm;
 use crate::vm::identity::{host_hello, identity};
 use crate::vm::nic::reconcile_network;
 use crate::vm::ready::await_ready;
-use crate::vm::running::Running;
-use provium_guest::After;
+use crate::vm::running::RunningMachine;
+use provium_guest::ResyncCause;
 
 /// Waits for the agent, under the limit of a boot. An error says why it did not answer.
 pub(super) fn reconnect<'a>(
     vm: &'a Vm,
-    running: &'a Running,
+    running: &'a RunningMachine,
 ) -> impl Future<Output = Result<(), String>> + Send + 'a {
     let options = lock(&vm.0.booted_with).clone();
     let limit = vm.0.agent_limit(&options);
@@ -24,7 +24,7 @@ pub(super) fn reconnect<'a>(
     async move {
         let back = running
             .channel
-            .resync_as(host_hello(), After::Reboot, hello);
+            .resync_as(host_hello(), ResyncCause::Reboot, hello);
         let no_reply = match GuestWait::new(&running.machine, limit).reply(back).await {
             Ok(_) => {
                 running.machine.mark_agent_up();

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 /// The machine of a VM that runs.
-pub(crate) struct Running {
+pub(crate) struct RunningMachine {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
     pub(crate) generation: Generation,
@@ -50,7 +50,7 @@ pub(crate) struct Running {
 }
 
 /// A machine whose guest runs, before it is installed.
-pub(crate) struct Started {
+pub(crate) struct StartedMachine {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
     pub(crate) kind: BootKind,
@@ -97,13 +97,13 @@ impl DeathReport {
     }
 }
 
-impl EndMachine for Running {
+impl EndMachine for RunningMachine {
     fn end(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.quit())
     }
 }
 
-impl Running {
+impl RunningMachine {
     /// It, as a call to the guest needs it.
     pub(crate) fn link(&self) -> AgentLink {
         AgentLink {

@@ -13,7 +13,7 @@ use crate::resource::{Registration, ResourceId, Timeline, TimelineHistory};
 use crate::test_file::TestFileContext;
 use crate::vm::disk::VmDisks;
 use crate::vm::nic::VmNics;
-use crate::vm::running::{DeathReport, Running};
+use crate::vm::running::{DeathReport, RunningMachine};
 use crate::vm_options::VmOptions;
 use provium_pool::{Caller, Grant, Resources};
 use std::fmt;
@@ -61,8 +61,8 @@ pub(crate) type Lifecycle = OwnedMutexGuard<()>;
 #[derive(Clone)]
 pub(crate) enum Stage {
     Created,
-    Booted(Arc<Running>),
-    Paused(Arc<Running>),
+    Booted(Arc<RunningMachine>),
+    Paused(Arc<RunningMachine>),
     Shutdown,
     Dead(Arc<DeathReport>),
 }
@@ -112,7 +112,7 @@ impl Stage {
         }
     }
 
-    pub(crate) fn running(&self) -> Option<&Arc<Running>> {
+    pub(crate) fn running(&self) -> Option<&Arc<RunningMachine>> {
         match self {
             Self::Booted(running) | Self::Paused(running) => Some(running),
             _ => None,
@@ -136,7 +136,7 @@ impl VmCore {
     }
 
     /// Replaces the stage that `running` belongs to; false if that is over already.
-    pub(crate) fn replace_stage(&self, running: &Arc<Running>, next: Stage) -> bool {
+    pub(crate) fn replace_stage(&self, running: &Arc<RunningMachine>, next: Stage) -> bool {
         self.stage.send_if_modified(|stage| {
             let ours = stage.running().is_some_and(|now| Arc::ptr_eq(now, running));
             if ours {
@@ -204,7 +204,7 @@ impl VmCore {
         call: &str,
         state: VmState,
         allowed: &'static str,
-    ) -> Result<Arc<Running>, LabError> {
+    ) -> Result<Arc<RunningMachine>, LabError> {
         let stage = self.stage.borrow().clone();
         match stage.running() {
             Some(running) if stage.state() == state => Ok(Arc::clone(running)),

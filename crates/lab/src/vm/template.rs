@@ -20,12 +20,12 @@ use crate::save::{
     warm_up, warm_up_network, warm_up_placeholders,
 };
 use crate::vm::boot::Boot;
-use crate::vm::disk::{Inserted, save_disks};
+use crate::vm::disk::{InsertTime, save_disks};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
 use crate::vm::rate::GuestClock;
-use crate::vm::running::Started;
+use crate::vm::running::StartedMachine;
 use futures_util::future::try_join;
 use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
@@ -45,7 +45,7 @@ const ATTEMPTS: usize = 2;
 const STALLED_BUILD_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a template could not be used.
-enum Unused {
+enum TemplateFailure {
     /// It is damaged.
     Damaged(String),
     /// The host could not start it.
@@ -57,7 +57,7 @@ enum Unused {
 impl Boot<'_> {
     /// Boots from the template of its kind, which is made if there is none; `None` if templates are not to be
     /// used, or cannot be.
-    pub(super) async fn try_template(&self) -> Result<Option<Started>, LabError> {
+    pub(super) async fn try_template(&self) -> Result<Option<StartedMachine>, LabError> {
         let wanted = self.vm.0.profile.warm_boot && self.options.cold != Some(true);
         let bucket = self
             .environment()
@@ -75,8 +75,8 @@ impl Boot<'_> {
                     let path = bucket.path().join(key.as_str());
                     match self.start_template(entry).await {
                         Ok(started) => return Ok(Some(started)),
-                        Err(Unused::Refused(error)) => return Err(error),
-                        Err(Unused::Host(why)) => {
+                        Err(TemplateFailure::Refused(error)) => return Err(error),
+                        Err(TemplateFailure::Host(why)) => {
                             let why = on_one_line(&why);
                             let text = format!(
                                 "the boot template in `{path}` could not be started ({why}): it is kept, and \
@@ -85,7 +85,7 @@ impl Boot<'_> {
                             self.vm.0.file.warn(NoticeSubject::Template, text);
                             break;
                         }
-                        Err(Unused::Damaged(why)) => {
+                        Err(TemplateFailure::Damaged(why)) => {
                             let gone = match bucket.remove_unused(&key) {
                                 Ok(true) => "it is removed and rebuilt".to_owned(),
                                 Ok(false) => "it is in use, and stays".to_owned(),
@@ -165,7 +165,7 @@ impl Boot<'_> {
     }
 
     /// Starts the VM from the template.
-    async fn start_template(&self, entry: CacheEntry) -> Result<Started, Unused> {
+    async fn start_template(&self, entry: CacheEntry) -> Result<StartedMachine, TemplateFailure> {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
         let request = restore_request(&saved, &self.image, &self.disks.list());
         self.disks
@@ -182,22 +182,22 @@ impl Boot<'_> {
             let resumed = restored.resume(identity(self.vm, &self.options), limit.time);
             resumed.await.map_err(|error| match error {
                 RestoreError::Refused(error) => {
-                    Unused::Refused(self.error(refusal(&self.options, &error)))
+                    TemplateFailure::Refused(self.error(refusal(&self.options, &error)))
                 }
-                RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
+                RestoreError::GuestEnded(how) => TemplateFailure::Refused(self.ended(how)),
                 error => unused(error),
             })
         };
         let give_disks = async {
             let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
             inserted.map_err(unused)?;
-            let empty = Inserted::AfterBoot(restored.empty_disks.clone());
+            let empty = InsertTime::AfterBoot(restored.empty_disks.clone());
             let set = self.set_disks(machine, channel, empty).await;
-            set.map_err(Unused::Refused)
+            set.map_err(TemplateFailure::Refused)
         };
         try_join(resume, give_disks).await?;
         let set = self.set_network(machine, channel).await;
-        set.map_err(Unused::Refused)?;
+        set.map_err(TemplateFailure::Refused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
             machine,
@@ -205,7 +205,7 @@ impl Boot<'_> {
             base,
             ..
         } = restored;
-        Ok(Started {
+        Ok(StartedMachine {
             machine,
             channel,
             kind: BootKind::Template,
@@ -330,12 +330,12 @@ fn about(vm: &Vm, machine: &Machine) -> serde_json::Value {
 }
 
 /// Classifies an error of a start from a template.
-fn unused(error: impl std::error::Error + Send + Sync + 'static) -> Unused {
+fn unused(error: impl std::error::Error + Send + Sync + 'static) -> TemplateFailure {
     let why = chain(&error);
     if is_damage(&error) {
-        Unused::Damaged(why)
+        TemplateFailure::Damaged(why)
     } else {
-        Unused::Host(why)
+        TemplateFailure::Host(why)
     }
 }
 

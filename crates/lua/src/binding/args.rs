@@ -5,7 +5,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_of;
 use crate::binding::values::{
-    bytes_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, words_of,
+    bytes_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, unsigned_of, words_of,
 };
 use crate::text;
 use mlua::{Function, Table, Value};
@@ -20,12 +20,12 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(crate) struct Args {
     values: Vec<Value>,
-    used: Used,
+    used: ArgumentUse,
 }
 
 /// The number of arguments of a call that it has read.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Used {
+pub(crate) struct ArgumentUse {
     most: Rc<Cell<usize>>,
     /// Index of the last table among the arguments.
     last_table: Option<usize>,
@@ -33,7 +33,7 @@ pub(crate) struct Used {
 
 impl Args {
     pub(crate) fn new(values: Vec<Value>) -> Self {
-        let used = Used {
+        let used = ArgumentUse {
             most: Rc::default(),
             last_table: values.iter().rposition(Value::is_table),
         };
@@ -63,7 +63,7 @@ impl Args {
     }
 
     /// What the call looks at, from now on.
-    pub(crate) fn used(&self) -> Used {
+    pub(crate) fn used(&self) -> ArgumentUse {
         self.used.clone()
     }
 
@@ -150,10 +150,7 @@ impl Args {
         index: usize,
         name: &str,
     ) -> Result<T, LuaError> {
-        self.read(index, name, |value| {
-            let number = integer_of(value)?;
-            T::try_from(number).map_err(|_| format!("{number} is out of range"))
-        })
+        self.read(index, name, unsigned_of)
     }
 
     pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, LuaError> {
@@ -213,7 +210,7 @@ impl Args {
     }
 }
 
-impl Used {
+impl ArgumentUse {
     fn note(&self, count: usize) {
         self.most.set(self.most.get().max(count));
     }

@@ -43,7 +43,7 @@
 //! While the tests of a file are only listed, methods that wait do nothing and return a placeholder
 //! ([`dry_run`](crate::engine::dry_run)).
 
-use crate::binding::args::{Args, Used};
+use crate::binding::args::{Args, ArgumentUse};
 use crate::binding::options::hint;
 use crate::binding::preview;
 use crate::binding::raise::LuaError;
@@ -404,7 +404,7 @@ fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(
 /// mistake.
 fn used_up<R>(
     result: std::result::Result<R, LuaError>,
-    used: &Used,
+    used: &ArgumentUse,
 ) -> std::result::Result<R, LuaError> {
     let result = result?;
     used.check()?;

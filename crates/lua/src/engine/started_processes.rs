@@ -19,12 +19,12 @@ const MAX_OUTPUT: usize = 256 << 10;
 /// Processes, in the order in which they were started.
 #[derive(Default)]
 pub(crate) struct StartedProcesses {
-    last: RefCell<VecDeque<Started>>,
+    last: RefCell<VecDeque<StartedProcess>>,
     dropped: Cell<usize>,
 }
 
 /// A process that was started.
-enum Started {
+enum StartedProcess {
     Running(Process),
     /// One that has ended: of its output, the end. All of it would stay in memory with the process.
     Ended(ProcessReport),
@@ -49,7 +49,7 @@ impl StartedProcesses {
             last.pop_front();
             self.dropped.set(self.dropped.get() + 1);
         }
-        last.push_back(Started::Running(process.clone()));
+        last.push_back(StartedProcess::Running(process.clone()));
     }
 
     /// Each with its state and the end of its output, as lines; in a parallel test, as they are in `clone`.
@@ -64,21 +64,21 @@ impl StartedProcesses {
         }
         for started in last.iter() {
             match started {
-                Started::Running(process) => {
+                StartedProcess::Running(process) => {
                     let report = match clone {
                         Some(clone) => ProcessReport::of(&clone.process(process)),
                         None => ProcessReport::of(process),
                     };
                     lines.extend(report.lines(keep));
                 }
-                Started::Ended(report) => lines.extend(report.lines(keep)),
+                StartedProcess::Ended(report) => lines.extend(report.lines(keep)),
             }
         }
         lines
     }
 }
 
-impl Started {
+impl StartedProcess {
     /// Gives up the process, if it has ended.
     fn release(&mut self) {
         if let Self::Running(process) = self

@@ -111,7 +111,7 @@ pub struct DeclaredTest {
 
 /// The tests of a file.
 #[derive(Debug, Clone)]
-pub struct Listing {
+pub struct TestListing {
     /// In the order of declaration.
     pub tests: Vec<DeclaredTest>,
     /// Why there may be more: the file's code needed a guest to continue.

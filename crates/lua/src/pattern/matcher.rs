@@ -32,7 +32,7 @@ pub(crate) enum Capture {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+enum CaptureState {
     Unfinished,
     Position,
     Text(usize),
@@ -42,7 +42,7 @@ enum Held {
 pub(crate) struct Matcher<'a, S> {
     text: &'a [u8],
     pattern: &'a [u8],
-    captures: [(usize, Held); MAX_CAPTURES],
+    captures: [(usize, CaptureState); MAX_CAPTURES],
     level: usize,
     depth: usize,
     steps: u32,
@@ -95,7 +95,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         Self {
             text,
             pattern,
-            captures: [(0, Held::Unfinished); MAX_CAPTURES],
+            captures: [(0, CaptureState::Unfinished); MAX_CAPTURES],
             level: 0,
             depth: 0,
             steps: 0,
@@ -125,9 +125,9 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
             return Ok(Capture::Text(start, end));
         }
         match self.captures[index] {
-            (_, Held::Unfinished) => bad("unfinished capture"),
-            (at, Held::Position) => Ok(Capture::Position(at)),
-            (at, Held::Text(length)) => Ok(Capture::Text(at, at + length)),
+            (_, CaptureState::Unfinished) => bad("unfinished capture"),
+            (at, CaptureState::Position) => Ok(Capture::Position(at)),
+            (at, CaptureState::Text(length)) => Ok(Capture::Text(at, at + length)),
         }
     }
 
@@ -162,9 +162,9 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
             };
             match c {
                 b'(' if self.at(p + 1) == Some(b')') => {
-                    return self.start_capture(s, p + 2, Held::Position);
+                    return self.start_capture(s, p + 2, CaptureState::Position);
                 }
-                b'(' => return self.start_capture(s, p + 1, Held::Unfinished),
+                b'(' => return self.start_capture(s, p + 1, CaptureState::Unfinished),
                 b')' => return self.end_capture(s, p + 1),
                 b'$' if p + 1 == self.pattern.len() => {
                     return Ok((s == self.text.len()).then_some(s));
@@ -302,7 +302,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         Ok(begins.then_some(end))
     }
 
-    fn start_capture(&mut self, s: usize, p: usize, held: Held) -> Result<Option<usize>> {
+    fn start_capture(&mut self, s: usize, p: usize, held: CaptureState) -> Result<Option<usize>> {
         if self.level >= MAX_CAPTURES {
             return bad("too many captures");
         }
@@ -317,14 +317,14 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
 
     fn end_capture(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
         let open = (0..self.level).rev();
-        let mut open = open.filter(|index| self.captures[*index].1 == Held::Unfinished);
+        let mut open = open.filter(|index| self.captures[*index].1 == CaptureState::Unfinished);
         let Some(index) = open.next() else {
             return bad("invalid pattern capture");
         };
-        self.captures[index].1 = Held::Text(s - self.captures[index].0);
+        self.captures[index].1 = CaptureState::Text(s - self.captures[index].0);
         let end = self.run(s, p)?;
         if end.is_none() {
-            self.captures[index].1 = Held::Unfinished;
+            self.captures[index].1 = CaptureState::Unfinished;
         }
         Ok(end)
     }
@@ -334,12 +334,12 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         let index = usize::from(digit).wrapping_sub(usize::from(b'1'));
         let held = (index < self.level).then(|| self.captures[index]);
         match held {
-            None | Some((_, Held::Unfinished)) => {
+            None | Some((_, CaptureState::Unfinished)) => {
                 let number = i32::from(digit) - i32::from(b'0');
                 bad(format!("invalid capture index %{number}"))
             }
-            Some((_, Held::Position)) => Ok(None),
-            Some((at, Held::Text(length))) => {
+            Some((_, CaptureState::Position)) => Ok(None),
+            Some((at, CaptureState::Text(length))) => {
                 let same = self.text[s..].starts_with(&self.text[at..at + length]);
                 Ok(same.then_some(s + length))
             }

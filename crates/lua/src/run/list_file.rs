@@ -6,7 +6,7 @@ use crate::engine::failure::Failure;
 use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
 use crate::file::chunk::{file_task, load};
-use crate::file::job::{ChunkError, DeclaredTest, FileJob, Listing};
+use crate::file::job::{ChunkError, DeclaredTest, FileJob, TestListing};
 use crate::file::lua_state::{self, Purpose};
 use crate::testing::{Registry, report};
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 use tokio::task::LocalSet;
 
 /// The tests the file declares. Its top level is run on this thread, but nothing boots.
-pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
+pub fn list_file(job: &FileJob) -> Result<TestListing, ChunkError> {
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -22,7 +22,7 @@ pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
     LocalSet::new().block_on(&runtime, list(job))
 }
 
-async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
+async fn list(job: &FileJob) -> Result<TestListing, ChunkError> {
     let crashed = |error| ChunkError::from(Failure::from(error));
     let dry = Rc::new(DryRun::default());
     let lua = lua_state::build(job, Purpose::List(Rc::clone(&dry))).map_err(crashed)?;
@@ -58,7 +58,7 @@ async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
         selected: job.selection.asks_for(test),
         meta: report::meta_event(&test.meta),
     });
-    Ok(Listing {
+    Ok(TestListing {
         tests: tests.collect(),
         partial,
     })

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 /// Bridges that a report shows at most.
 const MAX_BRIDGES: usize = 8;
-/// Time that a bridge has to tell its state. It takes microseconds, unless the host has no time for it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the report of a bridge may take. It takes microseconds unless the host is overloaded.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The bridges that a test in `scope` could see, as lines; none without a bridge.
 pub(super) async fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
     let bridges = visible(lab, scope);
     let mut lines = Vec::new();
     for bridge in bridges.iter().take(MAX_BRIDGES) {
-        match tokio::time::timeout(PATIENCE, bridge.report()).await {
+        match tokio::time::timeout(REPORT_TIMEOUT, bridge.report()).await {
             Ok(report) => lines.extend(report),
             Err(_) => lines.push(format!("{}: does not answer", bridge.subject())),
         }
@@ -30,7 +30,7 @@ pub(super) async fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
 pub(super) async fn counters(lab: &Lab, scope: &Scope) -> Counters {
     let mut counted = Counters::new();
     for bridge in visible(lab, scope) {
-        let counters = tokio::time::timeout(PATIENCE, bridge.counters()).await;
+        let counters = tokio::time::timeout(REPORT_TIMEOUT, bridge.counters()).await;
         if let Ok(Ok(counters)) = counters {
             counted.insert(bridge.id(), (bridge.subject(), counters));
         }

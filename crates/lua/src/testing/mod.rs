@@ -40,4 +40,4 @@ pub(crate) use selection::Choice;
 pub use selection::TestSelection;
 pub(crate) use settings::Settings;
 pub(crate) use shuffle::shuffle;
-pub(crate) use verdict::{Expected, Verdict};
+pub(crate) use verdict::{Expectation, Verdict};

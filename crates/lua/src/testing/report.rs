@@ -1,7 +1,7 @@
 //! Tells the outside how tests begin and end.
 
 use super::test_run::Step;
-use super::{Expected, Meta, TestDeclaration, TestStatus, Verdict};
+use super::{Expectation, Meta, TestDeclaration, TestStatus, Verdict};
 use crate::engine::failure::Failure;
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
@@ -120,7 +120,8 @@ impl Reporter {
 fn details(verdict: &Verdict) -> events::Details {
     let mut log = verdict.log.clone();
     let mut expected_failure = None;
-    if let (Some(Expected::Fail(reason)), TestStatus::Passed) = (&verdict.expected, verdict.status)
+    if let (Some(Expectation::Fail(reason)), TestStatus::Passed) =
+        (&verdict.expected, verdict.status)
     {
         log.push(format!(
             "failed as expected ({reason}): {}",

@@ -13,7 +13,7 @@ use super::prepared::PreparedTest;
 use super::report::Reporter;
 use super::reset::before_test;
 use super::test_run::TestRun;
-use super::verdict::{Expected, Verdict};
+use super::verdict::{Expectation, Verdict};
 use super::{Settings, TestDeclaration};
 use crate::binding::class::object;
 use crate::engine::cut::keep_in;
@@ -365,12 +365,12 @@ fn judge(test: &TestDeclaration, mut verdict: Verdict) -> Verdict {
     match verdict.status {
         TestStatus::Failed if !verdict.cancelled => {
             verdict.status = TestStatus::Passed;
-            verdict.expected = Some(Expected::Fail(reason.clone()));
+            verdict.expected = Some(Expectation::Fail(reason.clone()));
         }
         TestStatus::Passed => {
             verdict.status = TestStatus::Failed;
             verdict.message = format!("passed, but is expected to fail: {reason}");
-            verdict.expected = Some(Expected::Pass(reason.clone()));
+            verdict.expected = Some(Expectation::Pass(reason.clone()));
         }
         _ => {}
     }

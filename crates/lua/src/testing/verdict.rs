@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// How a test ended against what its meta expects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub(crate) enum Expectation {
     /// It failed as expected; counts as passed.
     Fail(String),
     /// It passed although it was expected to fail; counts as failed.
@@ -19,7 +19,7 @@ pub(crate) enum Expected {
 pub(crate) struct Verdict {
     pub(crate) status: TestStatus,
     /// Set where the meta has `expect_fail` and it mattered.
-    pub(crate) expected: Option<Expected>,
+    pub(crate) expected: Option<Expectation>,
     /// Why it failed or was skipped.
     pub(crate) message: String,
     /// The failure behind the message.

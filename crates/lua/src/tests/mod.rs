@@ -15,7 +15,7 @@ mod parallel;
 mod tasks;
 mod timeouts;
 
-use crate::Listing;
+use crate::TestListing;
 use crate::file::job::{FileJob, FileOutcome};
 use crate::run::run_file::run;
 use crate::testing::report::Reporter;
@@ -39,7 +39,7 @@ struct Case {
 }
 
 /// What came of running it.
-struct Ran {
+struct RunOutcome {
     outcome: FileOutcome,
     tests: Vec<(String, Verdict)>,
 }
@@ -87,25 +87,25 @@ impl Case {
         self
     }
 
-    fn run(&self) -> Ran {
+    fn run(&self) -> RunOutcome {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         let reporter = Reporter::new(&self.job.sink, &self.job.display);
         let outcome = LocalSet::new().block_on(&runtime, run(self.job.clone(), &reporter));
-        Ran {
+        RunOutcome {
             outcome,
             tests: reporter.seen.take(),
         }
     }
 
-    fn list(&self) -> Result<Listing, crate::ChunkError> {
+    fn list(&self) -> Result<TestListing, crate::ChunkError> {
         crate::list_file(&self.job)
     }
 }
 
-impl Ran {
+impl RunOutcome {
     /// The verdict on the test of that name.
     fn test(&self, name: &str) -> &Verdict {
         let found = self.tests.iter().find(|(known, _)| known == name);

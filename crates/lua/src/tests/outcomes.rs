@@ -1,7 +1,7 @@
 //! Assertions, outcomes, scopes of tests.
 
 use super::*;
-use crate::testing::Expected;
+use crate::testing::Expectation;
 
 #[test]
 fn assertions_that_hold() {
@@ -108,7 +108,7 @@ end)
     assert_eq!(ran.test("slow").status, TestStatus::Skipped);
     assert_eq!(
         ran.test("xfail").expected,
-        Some(Expected::Fail("bug 7".to_owned()))
+        Some(Expectation::Fail("bug 7".to_owned()))
     );
     assert_eq!(ran.test("xfail").status, TestStatus::Passed);
     assert_eq!(ran.test("xpass").status, TestStatus::Failed);

@@ -1,7 +1,7 @@
 //! `provium.parallel`, as far as it needs no guest.
 
 use super::{Case, passes};
-use crate::testing::{Expected, TestStatus};
+use crate::testing::{Expectation, TestStatus};
 use provium_events::{Event, Sink};
 use provium_lab::Environment;
 use provium_pool::{Pool, Resources};
@@ -130,7 +130,7 @@ fn a_limit_ends_only_the_test_it_is_of() {
             .contains("timed out after 100ms in Lua code")
     );
     let expected = ran.test("expected").expected.clone();
-    assert_eq!(expected, Some(Expected::Fail("slow".to_owned())));
+    assert_eq!(expected, Some(Expectation::Fail("slow".to_owned())));
     assert_eq!(ran.test("continues").status, TestStatus::Passed);
     assert_eq!(ran.test("sees it").status, TestStatus::Passed);
     assert_eq!((ran.outcome.passed, ran.outcome.failed), (3, 2));

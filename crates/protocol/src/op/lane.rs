@@ -8,7 +8,7 @@ use super::wait::{Address, Condition};
 use super::worker::WorkerSpec;
 use crate::frame::{CallId, Lane};
 use crate::message::{
-    DirEntry, FileStat, Joined, Reply, SpawnedWorker, SyscallResult, WaitResult, WireError,
+    DirEntry, FileStat, JoinSummary, Reply, SpawnedWorker, SyscallResult, WaitResult, WireError,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -76,7 +76,7 @@ operations! {
             everything: bool,
         } -> u64, Executor;
         /// Waits for every command; answered with a summary of those with [`Exec::background`].
-        Join -> Joined, Executor;
+        Join -> JoinSummary, Executor;
 
         /// Reads a file → `Count`, with the content on the output stream; with `inline` → `Bytes`.
         ReadFile {

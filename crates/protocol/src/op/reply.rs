@@ -5,7 +5,7 @@ use super::disk::DiskNode;
 use super::network::NicCounters;
 use super::request::FromReply;
 use crate::message::{
-    DirEntry, FileStat, GuestStats, Joined, Reply, SpawnedWorker, SyscallResult, WaitResult,
+    DirEntry, FileStat, GuestStats, JoinSummary, Reply, SpawnedWorker, SyscallResult, WaitResult,
     WireError,
 };
 use serde_bytes::ByteBuf;
@@ -36,7 +36,7 @@ from_reply! {
     Vec<DiskNode>: Reply::Disks(nodes) => nodes;
     WaitResult: Reply::Waited(result) => result;
     SpawnedWorker: Reply::Worker { lane, pid } => SpawnedWorker { lane, pid };
-    Joined: Reply::Joined { exit_code, children } => Joined { exit_code, children };
+    JoinSummary: Reply::Joined { exit_code, children } => JoinSummary { exit_code, children };
     Vec<Result<Reply, WireError>>: Reply::Batch(results) => results;
     SyscallResult: Reply::Syscall { ret, errno, buffers } => SyscallResult {
         ret,

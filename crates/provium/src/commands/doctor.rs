@@ -15,7 +15,7 @@ use anstyle::{AnsiColor, Style};
 use camino::Utf8Path;
 use provium_events::counted;
 use provium_events::printable::clean;
-use provium_image::{ImageError, Silent, missing_disk_tools};
+use provium_image::{ImageError, SilentProgress, missing_disk_tools};
 use provium_pool::HostMemory;
 use provium_process::Command;
 use provium_store::{Cache, StoreError};
@@ -271,7 +271,7 @@ fn cache(cache_dir: &Utf8Path) -> Finding {
 async fn guest(cache_dir: &Utf8Path, has_cache: bool) -> Finding {
     let subject = "default guest";
     let cached = if has_cache {
-        match machines::images(cache_dir, Arc::new(Silent)) {
+        match machines::images(cache_dir, Arc::new(SilentProgress)) {
             Ok(images) => images.cached_default_guest().await.map_err(Failure::from),
             Err(failure) => Err(failure),
         }

@@ -7,9 +7,9 @@ use crate::hiargs::{Context, MachineSettings};
 use crate::interrupt::Interrupts;
 use crate::lowargs::{FixtureArgs, FixtureCommand};
 use crate::lua_backend::LuaFiles;
-use crate::machines::{self, MachineMeans};
+use crate::machines::{self, MachineSetup};
 use crate::terminal;
-use crate::terminal::{Removed, ago, mebibytes, since_1970, took};
+use crate::terminal::{RemovalSummary, ago, mebibytes, since_1970, took};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_events::printable;
 use provium_events::{Event, Sink, counted};
@@ -117,7 +117,7 @@ async fn environment(
     settings: &MachineSettings,
     runtime: &Runtime,
 ) -> Result<Arc<Environment>, Failure> {
-    let MachineMeans {
+    let MachineSetup {
         profiles,
         outputs,
         host,
@@ -348,7 +348,7 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, rebuil
 
 fn clean(environment: &Environment, files: &[TestFile], all: bool) -> Result<Exit, Failure> {
     let fixtures = catalogue(environment)?;
-    let mut removed = Removed::default();
+    let mut removed = RemovalSummary::default();
     for built in fixtures.list()? {
         if all || files.iter().any(|file| file.path == built.path) {
             removed.note(fixtures.remove(&built.key)?, built.size);

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::KeptCommand;
 use crate::suggestion::did_you_mean;
-use crate::terminal::{Removed, ago, mebibytes, since_1970};
+use crate::terminal::{RemovalSummary, ago, mebibytes, since_1970};
 use crate::{keep, terminal};
 use provium_events::counted;
 use provium_events::printable::one_line;
@@ -57,7 +57,7 @@ pub(super) fn run(command: KeptCommand) -> Result<Exit, Failure> {
                 let chosen = ids.iter().map(|id| find(&list, id).cloned());
                 chosen.collect::<Result<_, _>>()?
             };
-            let mut removed = Removed::default();
+            let mut removed = RemovalSummary::default();
             for failure in &chosen {
                 removed.note(failures.remove(&failure.key)?, failure.size);
             }

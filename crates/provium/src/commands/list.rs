@@ -5,12 +5,12 @@ use super::listing::Lister;
 use super::runtime::{SHUTDOWN, runtime};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::hiargs::{Context, Selected};
+use crate::hiargs::{Context, Selection};
 use crate::lowargs::ListArgs;
 use crate::terminal;
 use provium_events::Value;
 use provium_events::printable::{self, clean, one_line};
-use provium_lua::{ChunkError, DeclaredTest, Listing};
+use provium_lua::{ChunkError, DeclaredTest, TestListing};
 use provium_runner::Stop;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -37,7 +37,7 @@ pub(super) fn run(args: ListArgs) -> Result<Exit, Failure> {
     let first = args.selection.paths.first().map(String::as_str);
     let context = Context::of(&args.plain, first)?;
     let fixtures = args.fixtures.then(|| args.selection.paths.clone());
-    let selected = Selected::new(args.selection, &context)?;
+    let selected = Selection::new(args.selection, &context)?;
     if let Some(paths) = fixtures {
         return list_fixtures::run(&context, paths, &selected.files, args.json);
     }
@@ -61,7 +61,7 @@ pub(super) fn run(args: ListArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn asked_for(listing: &Listing) -> impl Iterator<Item = &DeclaredTest> {
+fn asked_for(listing: &TestListing) -> impl Iterator<Item = &DeclaredTest> {
     listing.tests.iter().filter(|test| test.selected)
 }
 
@@ -75,7 +75,7 @@ fn message(error: &ChunkError) -> String {
     }
 }
 
-fn text(path: &str, listing: &Result<Listing, ChunkError>) -> String {
+fn text(path: &str, listing: &Result<TestListing, ChunkError>) -> String {
     let mut out = format!("{}\n", one_line(path));
     match listing {
         Ok(listing) => {
@@ -103,7 +103,7 @@ fn text(path: &str, listing: &Result<Listing, ChunkError>) -> String {
     out
 }
 
-fn json(path: &str, listing: &Result<Listing, ChunkError>) -> String {
+fn json(path: &str, listing: &Result<TestListing, ChunkError>) -> String {
     let line = match listing {
         Ok(listing) => FileRow {
             path,

@@ -17,7 +17,7 @@ struct FixtureFileRow<'a> {
 }
 
 /// Where something is named, and what it names.
-struct Naming {
+struct FixtureUser {
     display: String,
     refs: Vec<Utf8PathBuf>,
 }
@@ -35,9 +35,9 @@ pub(super) fn run(
         base: context.base.clone(),
         filter: None,
     })?;
-    let namings: Vec<Naming> = tests.iter().chain(&fixtures).map(naming).collect();
+    let namings: Vec<FixtureUser> = tests.iter().chain(&fixtures).map(naming).collect();
     for fixture in &fixtures {
-        let names = |naming: &&Naming| naming.refs.contains(&fixture.path);
+        let names = |naming: &&FixtureUser| naming.refs.contains(&fixture.path);
         let line = FixtureFileRow {
             path: &fixture.display,
             used_by: namings
@@ -57,7 +57,7 @@ pub(super) fn run(
 }
 
 /// What a file names, by the paths that it would find when it runs.
-fn naming(file: &TestFile) -> Naming {
+fn naming(file: &TestFile) -> FixtureUser {
     let source = std::fs::read_to_string(&file.path).unwrap_or_default();
     let refs = fixture_refs(&source).into_iter();
     let roots = || std::iter::once(&file.root).chain(&file.package_roots);
@@ -70,7 +70,7 @@ fn naming(file: &TestFile) -> Naming {
         let place = places.find(|place| place.is_file())?;
         place.canonicalize_utf8().ok()
     };
-    Naming {
+    FixtureUser {
         display: file.display.clone(),
         refs: refs.filter_map(found).collect(),
     }

@@ -4,7 +4,7 @@ use crate::hiargs::Context;
 use crate::lua_backend::LuaFiles;
 use provium_events::Sink;
 use provium_lab::Environment;
-use provium_lua::{ChunkError, Listing, TestSelection, list_file};
+use provium_lua::{ChunkError, TestListing, TestSelection, list_file};
 use provium_runner::{Stop, TestFile};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl Lister {
     }
 
     /// The tests that `file` declares. Runs its top level on this thread.
-    pub(super) fn list(&self, file: TestFile) -> Result<Listing, ChunkError> {
+    pub(super) fn list(&self, file: TestFile) -> Result<TestListing, ChunkError> {
         let job = self
             .files
             .job(file, Sink::discard(), self.stop.clone(), Some(LIMIT));

@@ -16,7 +16,7 @@ use crate::rerun::{self, RerunState};
 use crate::sources::sources;
 use crate::{keep, machines, preparation, terminal};
 use provium_events::printable::one_line;
-use provium_events::{Resources, Sink, Stamped};
+use provium_events::{Resources, Sink, TimedEvent};
 use provium_lab::{Environment, Profile};
 use provium_pool::{CancelToken, Pool, resources_of_vm};
 use provium_report::Verbosity;
@@ -53,7 +53,7 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let prepared = prepare(&settings, sink.clone(), Arc::clone(&progress), handle);
     let prepared = match runtime.block_on(interrupts.or(prepared)) {
         // The report says which tests were not run.
-        Err(Failure::Interrupted) => Ok(Prepared::nothing(&settings, &sink, runtime.handle())),
+        Err(Failure::Interrupted) => Ok(PreparedRun::nothing(&settings, &sink, runtime.handle())),
         prepared => prepared,
     };
     let result = prepared.and_then(|prepared| {
@@ -96,13 +96,13 @@ fn drop_files_that_cannot_match(
 }
 
 /// What a run has before its first test starts.
-struct Prepared {
+struct PreparedRun {
     environment: Environment,
     pool: Pool,
     reservation: Resources,
 }
 
-impl Prepared {
+impl PreparedRun {
     /// For a run that ends before it has prepared anything: no test of it starts.
     fn nothing(settings: &RunSettings, sink: &Sink, runtime: &tokio::runtime::Handle) -> Self {
         let profiles = settings.context.config.profiles.iter();
@@ -121,7 +121,7 @@ async fn prepare(
     sink: Sink,
     progress: Arc<RunProgress>,
     runtime: tokio::runtime::Handle,
-) -> Result<Prepared, Failure> {
+) -> Result<PreparedRun, Failure> {
     let (config, machine) = (&settings.context.config, &settings.machine);
     let files = &settings.selected.files;
     let named = preparation::named_profiles(config, files);
@@ -139,7 +139,7 @@ async fn prepare(
     let environment = environment.for_user_in(&settings.context.base, output);
     preparation::prepare_images(&environment, named).await?;
     outputs.read(&environment).await;
-    Ok(Prepared {
+    Ok(PreparedRun {
         environment,
         pool,
         reservation,
@@ -148,10 +148,10 @@ async fn prepare(
 
 struct Run {
     settings: RunSettings,
-    prepared: Prepared,
+    prepared: PreparedRun,
     stop: Stop,
     sink: Sink,
-    events: Receiver<Stamped>,
+    events: Receiver<TimedEvent>,
     rerun: RerunState,
     /// Files were found, whether or not one of their tests is selected.
     has_files: bool,
@@ -177,7 +177,7 @@ impl Run {
         let expected = expected(&history, &selected.files);
         let writer = Writer::start(&output, context.colour, expected, sources, self.events)?;
 
-        let Prepared {
+        let PreparedRun {
             environment,
             pool,
             reservation,

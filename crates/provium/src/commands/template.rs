@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::TemplateCommand;
 use crate::terminal;
-use crate::terminal::{Removed, ago, mebibytes, since_1970};
+use crate::terminal::{RemovalSummary, ago, mebibytes, since_1970};
 use provium_events::counted;
 use provium_store::{Bucket, Cache, EntryInfo};
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ fn clean(bucket: &Bucket, keys: &[String]) -> Result<Exit, Failure> {
         });
     }
     let chosen = |entry: &&EntryInfo| keys.is_empty() || keys.iter().any(|key| is(entry, key));
-    let mut removed = Removed::default();
+    let mut removed = RemovalSummary::default();
     for entry in entries.iter().filter(chosen) {
         removed.note(bucket.remove_unused(&entry.key)?, entry.size);
     }

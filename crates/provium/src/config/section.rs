@@ -16,7 +16,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) type Span = Range<usize>;
 
 /// A value with its place.
-type Placed<T> = Option<(T, Span)>;
+type SpannedValue<T> = Option<(T, Span)>;
 
 /// A configuration's file.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl<'a> Section<'a> {
         Ok(Some(sections))
     }
 
-    pub(super) fn string(&self, key: &str) -> Result<Placed<String>, ConfigError> {
+    pub(super) fn string(&self, key: &str) -> Result<SpannedValue<String>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
@@ -194,7 +194,7 @@ impl<'a> Section<'a> {
     }
 
     /// The string under the key; any other value is ignored.
-    pub(super) fn string_if_any(&self, key: &str) -> Placed<String> {
+    pub(super) fn string_if_any(&self, key: &str) -> SpannedValue<String> {
         let value = self.value(key)?;
         Some((value.get_ref().as_str()?.to_owned(), value.span()))
     }
@@ -215,7 +215,7 @@ impl<'a> Section<'a> {
         Ok(Some(strings))
     }
 
-    pub(super) fn boolean(&self, key: &str) -> Result<Placed<bool>, ConfigError> {
+    pub(super) fn boolean(&self, key: &str) -> Result<SpannedValue<bool>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
@@ -225,7 +225,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number from 1.
-    pub(super) fn count(&self, key: &str) -> Result<Placed<u32>, ConfigError> {
+    pub(super) fn count(&self, key: &str) -> Result<SpannedValue<u32>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
@@ -236,7 +236,7 @@ impl<'a> Section<'a> {
     }
 
     /// Bytes, as a number or with a unit, and more than none.
-    pub(super) fn size(&self, key: &str) -> Result<Placed<u64>, ConfigError> {
+    pub(super) fn size(&self, key: &str) -> Result<SpannedValue<u64>, ConfigError> {
         match self.size_or_zero(key)? {
             Some((0, span)) => Err(self.error(span, format!("`{key}` must be more than 0"))),
             size => Ok(size),
@@ -244,7 +244,7 @@ impl<'a> Section<'a> {
     }
 
     /// Bytes, as a number or with a unit.
-    pub(super) fn size_or_zero(&self, key: &str) -> Result<Placed<u64>, ConfigError> {
+    pub(super) fn size_or_zero(&self, key: &str) -> Result<SpannedValue<u64>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
@@ -262,7 +262,7 @@ impl<'a> Section<'a> {
     }
 
     /// Seconds, as a number or with a unit.
-    pub(super) fn duration(&self, key: &str) -> Result<Placed<Duration>, ConfigError> {
+    pub(super) fn duration(&self, key: &str) -> Result<SpannedValue<Duration>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };

@@ -17,7 +17,7 @@ pub(crate) struct ConsoleArgs {
     pub(crate) resume: Option<String>,
     /// Copy a file or folder into the guest, with permission bits; may be repeated
     #[arg(long, value_name = "HOST:GUEST", value_parser = push)]
-    pub(crate) push: Vec<Push>,
+    pub(crate) push: Vec<PushOption>,
     /// Command to run instead of a shell
     #[arg(value_name = "COMMAND", last = true)]
     pub(crate) command: Vec<OsString>,
@@ -25,14 +25,14 @@ pub(crate) struct ConsoleArgs {
 
 /// A file or folder that is copied into the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Push {
+pub(crate) struct PushOption {
     /// The file of the host.
     pub(crate) host: Utf8PathBuf,
     /// Its path in the guest.
     pub(crate) guest: String,
 }
 
-fn push(text: &str) -> Result<Push, String> {
+fn push(text: &str) -> Result<PushOption, String> {
     // A path of the guest rarely has a colon, one of the host may.
     let parts = text.rsplit_once(':');
     let Some((host, guest)) = parts.filter(|(host, _)| !host.is_empty()) else {
@@ -49,7 +49,7 @@ fn push(text: &str) -> Result<Push, String> {
         (true, Some(name)) => format!("{guest}{name}"),
         _ => guest.to_owned(),
     };
-    Ok(Push { host, guest })
+    Ok(PushOption { host, guest })
 }
 
 #[cfg(test)]

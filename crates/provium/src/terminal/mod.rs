@@ -17,5 +17,5 @@ mod text;
 pub(crate) use live::{draw, end, size};
 pub(crate) use raw::{RawMode, input_size, reset_screen, restore_mode, restore_on_panic};
 pub(crate) use stream::{Stream, failure};
-pub(crate) use tables::{Removed, ago, mebibytes, since_1970, took};
+pub(crate) use tables::{RemovalSummary, ago, mebibytes, since_1970, took};
 pub(crate) use text::{error, last_words, notice, out, out_bytes, set_colours, wants_colour};

@@ -26,13 +26,13 @@ pub(crate) fn took(duration: Duration) -> String {
 
 /// The result of a clean-up.
 #[derive(Debug, Default)]
-pub(crate) struct Removed {
+pub(crate) struct RemovalSummary {
     count: u64,
     freed: u64,
     kept: usize,
 }
 
-impl Removed {
+impl RemovalSummary {
     /// An entry of that size is gone, or is in use and has stayed.
     pub(crate) fn note(&mut self, gone: bool, size: u64) {
         if gone {

@@ -2,7 +2,7 @@
 //! passes, and reports what was wrong.
 
 use crate::process::{children, is_gone, wait_for};
-use crate::project::{Finished, Project, Running, boots, provium};
+use crate::project::{FinishedCommand, Project, RunningCommand, boots, provium};
 use provium_events::{Event, NoticeLevel, NoticeSubject};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -58,7 +58,7 @@ impl CacheProject {
         template
     }
 
-    pub(crate) fn boot(&self) -> Finished {
+    pub(crate) fn boot(&self) -> FinishedCommand {
         self.project.run(&["boot.test.lua"]).passes()
     }
 
@@ -103,7 +103,7 @@ pub(crate) fn users_cache(project: &Project) -> PathBuf {
 }
 
 /// A path that `provium setup` prints.
-pub(crate) fn setup_path(setup: &Finished, name: &str) -> PathBuf {
+pub(crate) fn setup_path(setup: &FinishedCommand, name: &str) -> PathBuf {
     let mut lines = setup.stdout.lines().map(str::split_whitespace);
     let path = lines.find_map(|mut words| (words.next() == Some(name)).then(|| words.next()));
     path.flatten()
@@ -274,7 +274,7 @@ fn an_entry_in_use_is_not_evicted() {
 }
 
 /// Kills the run as soon as `moment` has come, and waits for the end of its machines.
-fn kill_at(mut run: Running, what: &str, moment: impl Fn(&Running) -> bool) {
+fn kill_at(mut run: RunningCommand, what: &str, moment: impl Fn(&RunningCommand) -> bool) {
     run.wait_until(what, moment);
     let machines = children(run.pid());
     run.signal("KILL");
@@ -284,7 +284,7 @@ fn kill_at(mut run: Running, what: &str, moment: impl Fn(&Running) -> bool) {
     }
 }
 
-fn has_machine(run: &Running) -> bool {
+fn has_machine(run: &RunningCommand) -> bool {
     !children(run.pid()).is_empty()
 }
 
@@ -402,7 +402,7 @@ pub(crate) fn may_mount() -> bool {
 
 /// Runs `full.test.lua` with a cache on a file system of its own, which has so many MiB more than the default guest
 /// takes.
-pub(crate) fn run_on_small_disk(cache: &CacheProject, more: u64) -> Finished {
+pub(crate) fn run_on_small_disk(cache: &CacheProject, more: u64) -> FinishedCommand {
     let project = &cache.project;
     let full = project.beside("full");
     std::fs::create_dir(&full).unwrap();

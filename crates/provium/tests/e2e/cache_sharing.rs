@@ -76,7 +76,10 @@ fn a_build_command_runs_once_at_a_time() {
         project.spawn(command, "".into())
     };
     let runs = [prepare(), prepare()].map(|run| run.wait().passes());
-    let said = runs.each_ref().map(crate::project::Finished::all).concat();
+    let said = runs
+        .each_ref()
+        .map(crate::project::FinishedCommand::all)
+        .concat();
     let pattern = "waiting in .*project. for process .* the build of profile .built.";
     let waited = regex::Regex::new(pattern).unwrap().is_match(&said);
     assert!(waited, "neither build has waited: {said}");

@@ -1,6 +1,6 @@
 //! What a test that fails on a guest reports.
 
-use crate::project::{Finished, Project};
+use crate::project::{FinishedCommand, Project};
 
 const FAILS: &str = r#"local web = provium:vm("web", "default"):boot()
 
@@ -26,7 +26,7 @@ test("out of time", {timeout = "1s"}, function(t) web:run("sleep 100") end)
 test("as usable as before", function(t) t:assert_eq(web:run("echo on").stdout, "on\n") end)
 "#;
 
-fn run(arguments: &[&str]) -> Finished {
+fn run(arguments: &[&str]) -> FinishedCommand {
     Project::new(&[("fails.test.lua", FAILS)])
         .run(arguments)
         .exits_with(1)
@@ -63,7 +63,7 @@ fn a_failed_test_shows_line_frames_log_steps_and_consoles() {
 
 /// The content of the file that the report says has the lines that it cuts, with that many before them.
 #[track_caller]
-fn kept(project: &Project, ran: &Finished, note: &str) -> String {
+fn kept(project: &Project, ran: &FinishedCommand, note: &str) -> String {
     let pattern = regex::Regex::new(&format!(
         "{note} more lines? in (r.xml.attachments/output/\\S+)"
     ))

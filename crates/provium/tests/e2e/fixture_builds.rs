@@ -2,13 +2,13 @@
 
 use crate::cache::{list, replace};
 use crate::fixture_inputs::{build, is_fresh, project};
-use crate::project::{Finished, Project};
+use crate::project::{FinishedCommand, Project};
 use provium_events::Event;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-fn has_built(ran: &Finished) -> bool {
+fn has_built(ran: &FinishedCommand) -> bool {
     ran.has_event(|event| matches!(event, Event::FixtureBuildStarted { .. }))
 }
 

@@ -1,7 +1,7 @@
 //! What a fixture was built from: its inputs, and which of their changes make it stale.
 
 use crate::cache::users_cache;
-use crate::project::{Finished, Project};
+use crate::project::{FinishedCommand, Project};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 const CONFIGURATION: &str = r#"[provium]
@@ -94,7 +94,7 @@ fn set_mode(project: &Project, path: &str, mode: u32) {
 }
 
 /// Builds the fixtures of `tests`, those that are not fresh.
-pub(crate) fn build(project: &Project) -> Finished {
+pub(crate) fn build(project: &Project) -> FinishedCommand {
     project.provium(&["fixture", "build", "tests"]).passes()
 }
 

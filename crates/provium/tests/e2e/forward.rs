@@ -1,7 +1,7 @@
 //! Clients of this process that talk to servers of a guest, through `vm:forward`.
 
 use crate::process::{LIMIT, wait_for};
-use crate::project::{Project, Running};
+use crate::project::{Project, RunningCommand};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
@@ -33,7 +33,7 @@ end)
 "#;
 
 /// A run whose guest serves, and the addresses on the host.
-fn serve(project: &Project) -> (Running, [SocketAddr; 2]) {
+fn serve(project: &Project) -> (RunningCommand, [SocketAddr; 2]) {
     let running = project.start(&["--timeout", "0", "serve.test.lua"]);
     let file = project.file("addresses");
     wait_for("the addresses", || file.exists());

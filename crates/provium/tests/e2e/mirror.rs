@@ -4,7 +4,7 @@
 //! default guest. `gpg` makes the key; without it, nothing is tested.
 
 use crate::cache::setup_path;
-use crate::project::{Finished, Project};
+use crate::project::{FinishedCommand, Project};
 use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -112,7 +112,7 @@ fn a_guest_with_packages_comes_from_a_mirror() {
     let cache = |name: &str| {
         project.set_env("XDG_CACHE_HOME", project.beside(name).to_str().unwrap());
     };
-    let refuses = |cause: &str| -> Finished {
+    let refuses = |cause: &str| -> FinishedCommand {
         let ran = project.provium(&["prepare", "p"]).exits_with(2);
         ran.warns(cause);
         ran

@@ -2,7 +2,7 @@
 //! booted: a script answers the probe instead of QEMU.
 
 use crate::cache::{CacheProject, setup_path};
-use crate::project::{Finished, Project};
+use crate::project::{FinishedCommand, Project};
 use std::os::unix::fs::PermissionsExt as _;
 
 /// Gives its version and the result of the trial guest.
@@ -43,7 +43,7 @@ pub(crate) fn write_program(project: &Project, name: &str, script: &str) {
 
 /// Panics unless the run ended without a test, and said once why.
 #[track_caller]
-fn is_unprepared(ran: &Finished, cause: &str) {
+fn is_unprepared(ran: &FinishedCommand, cause: &str) {
     let what = "of profile `p`, which `b.test.lua` names";
     let what = match ran.stderr.contains(what) {
         true => what,

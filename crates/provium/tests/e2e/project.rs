@@ -81,7 +81,7 @@ impl Project {
     }
 
     /// A run of test files, whose events are saved.
-    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str]) -> RunningCommand {
         let mut command = self.command(provium());
         let events = self.beside(&format!("{}.events", self.runs.get()));
         command.arg("--save-events").arg(&events).args(arguments);
@@ -89,12 +89,12 @@ impl Project {
     }
 
     /// A run of test files, to its end.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+    pub(crate) fn run(&self, arguments: &[&str]) -> FinishedCommand {
         self.start(arguments).wait()
     }
 
     /// Another command of the executable, to its end.
-    pub(crate) fn provium(&self, arguments: &[&str]) -> Finished {
+    pub(crate) fn provium(&self, arguments: &[&str]) -> FinishedCommand {
         let mut command = self.command(provium());
         command.args(arguments);
         self.spawn(command, PathBuf::new()).wait()
@@ -113,7 +113,7 @@ impl Project {
     }
 
     /// Starts a command whose output goes to files, so that it can be read meanwhile.
-    pub(crate) fn spawn(&self, mut command: Command, events: PathBuf) -> Running {
+    pub(crate) fn spawn(&self, mut command: Command, events: PathBuf) -> RunningCommand {
         let number = self.runs.replace(self.runs.get() + 1);
         let stdout = self.beside(&format!("{number}.out"));
         let stderr = self.beside(&format!("{number}.err"));
@@ -123,7 +123,7 @@ impl Project {
             .stderr(std::fs::File::create(&stderr).unwrap())
             .spawn()
             .unwrap();
-        Running {
+        RunningCommand {
             child,
             stdout,
             stderr,
@@ -133,14 +133,14 @@ impl Project {
 }
 
 /// A command that runs. It is killed when this is dropped.
-pub(crate) struct Running {
+pub(crate) struct RunningCommand {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
     events: PathBuf,
 }
 
-impl Running {
+impl RunningCommand {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -186,7 +186,7 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) fn wait(mut self) -> Finished {
+    pub(crate) fn wait(mut self) -> FinishedCommand {
         let mut status = None;
         let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
         wait_until(
@@ -197,7 +197,7 @@ impl Running {
             },
             || format!("{}{}", read(&stdout), read(&stderr)),
         );
-        Finished {
+        FinishedCommand {
             status: status.unwrap(),
             stdout: self.stdout(),
             stderr: self.stderr(),
@@ -206,7 +206,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -214,14 +214,14 @@ impl Drop for Running {
 }
 
 /// A command that has ended.
-pub(crate) struct Finished {
+pub(crate) struct FinishedCommand {
     status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) events: Vec<Event>,
 }
 
-impl Finished {
+impl FinishedCommand {
     /// Panics unless the exit code is this one.
     #[track_caller]
     pub(crate) fn exits_with(self, code: i32) -> Self {

@@ -6,12 +6,12 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Corrupt {
+pub(super) struct Corruption {
     rng: StageRng,
     pub(super) probability: Probability,
 }
 
-impl Corrupt {
+impl Corruption {
     pub(super) fn new(rng: StageRng) -> Self {
         let probability = Probability::NEVER;
         Self { rng, probability }
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn exactly_one_bit_after_the_header_is_inverted() {
-        let mut corrupt = Corrupt::new(StageRng::new(1, 1));
+        let mut corrupt = Corruption::new(StageRng::new(1, 1));
         corrupt.probability = Probability::ALWAYS;
         let frame = Bytes::from_static(&[0; 100]);
         for _ in 0..1_000 {

@@ -5,12 +5,12 @@ use crate::Probability;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Duplicate {
+pub(super) struct Duplication {
     rng: StageRng,
     pub(super) probability: Probability,
 }
 
-impl Duplicate {
+impl Duplication {
     pub(super) fn new(rng: StageRng) -> Self {
         let probability = Probability::NEVER;
         Self { rng, probability }

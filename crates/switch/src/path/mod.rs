@@ -25,4 +25,4 @@ mod stages;
 pub use reorder::REORDER_GAP;
 pub(crate) use stage_rng::mixed;
 pub use stages::IN_FLIGHT_LIMIT;
-pub(crate) use stages::{Passage, Path};
+pub(crate) use stages::{Path, PathOutcome};

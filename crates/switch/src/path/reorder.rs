@@ -9,12 +9,12 @@ use std::time::Duration;
 pub const REORDER_GAP: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Reorder {
+pub(super) struct Reordering {
     rng: StageRng,
     pub(super) probability: Probability,
 }
 
-impl Reorder {
+impl Reordering {
     pub(super) fn new(rng: StageRng) -> Self {
         let probability = Probability::NEVER;
         Self { rng, probability }

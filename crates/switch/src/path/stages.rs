@@ -1,11 +1,11 @@
 //! The stages of a path in their order.
 
-use super::corrupt::Corrupt;
+use super::corrupt::Corruption;
 use super::delay::Delay;
-use super::duplicate::Duplicate;
+use super::duplicate::Duplication;
 use super::loss::Loss;
 use super::rate::Rate;
-use super::reorder::Reorder;
+use super::reorder::Reordering;
 use super::stage_rng::StageRng;
 use crate::{DropReason, Impairment, PathCounters, Time};
 use bytes::Bytes;
@@ -24,16 +24,16 @@ pub(crate) struct Path {
     loss: Loss,
     rate: Rate,
     delay: Delay,
-    reorder: Reorder,
-    duplicate: Duplicate,
-    corrupt: Corrupt,
+    reorder: Reordering,
+    duplicate: Duplication,
+    corrupt: Corruption,
     in_flight: usize,
     pub(crate) counters: PathCounters,
 }
 
 /// What happened to a frame that entered a path.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Passage {
+pub(crate) enum PathOutcome {
     Dropped(DropReason),
     /// It arrives at `due`, and so does its copy, if it has one.
     Sent {
@@ -51,9 +51,9 @@ impl Path {
             loss: Loss::new(StageRng::new(seed, 1)),
             rate: Rate::default(),
             delay: Delay::new(StageRng::new(seed, 2)),
-            reorder: Reorder::new(StageRng::new(seed, 3)),
-            duplicate: Duplicate::new(StageRng::new(seed, 4)),
-            corrupt: Corrupt::new(StageRng::new(seed, 5)),
+            reorder: Reordering::new(StageRng::new(seed, 3)),
+            duplicate: Duplication::new(StageRng::new(seed, 4)),
+            corrupt: Corruption::new(StageRng::new(seed, 5)),
             in_flight: 0,
             counters: PathCounters::default(),
         }
@@ -79,13 +79,13 @@ impl Path {
     }
 
     /// Sends a frame on its way.
-    pub(crate) fn enter(&mut self, now: Time, frame: Bytes) -> Passage {
+    pub(crate) fn enter(&mut self, now: Time, frame: Bytes) -> PathOutcome {
         self.counters.entered += 1;
         if let Some(reason) = self.obstacle {
             return self.drop_for(reason);
         }
         if self.impairment == Impairment::default() {
-            return Passage::Sent {
+            return PathOutcome::Sent {
                 due: now,
                 frame,
                 copy: None,
@@ -112,11 +112,11 @@ impl Path {
         self.counters.duplicated += u64::from(copy.is_some());
         let frame = self.corrupted(frame);
         let copy = copy.map(|copy| self.corrupted(copy));
-        Passage::Sent { due, frame, copy }
+        PathOutcome::Sent { due, frame, copy }
     }
 
     /// Counts a frame that cannot enter.
-    pub(crate) fn refuse(&mut self, reason: DropReason) -> Passage {
+    pub(crate) fn refuse(&mut self, reason: DropReason) -> PathOutcome {
         self.counters.entered += 1;
         self.drop_for(reason)
     }
@@ -131,9 +131,9 @@ impl Path {
         }
     }
 
-    fn drop_for(&mut self, reason: DropReason) -> Passage {
+    fn drop_for(&mut self, reason: DropReason) -> PathOutcome {
         self.counters.count_drop(reason);
-        Passage::Dropped(reason)
+        PathOutcome::Dropped(reason)
     }
 
     /// Bytes of the frames that wait for their arrival.
@@ -168,7 +168,7 @@ mod tests {
         let passages = (0..1_000).map(|_| path.enter(Time::ZERO, Bytes::from_static(&[0; 60])));
         let lost = passages
             .enumerate()
-            .filter(|(_, p)| matches!(p, Passage::Dropped(_)));
+            .filter(|(_, p)| matches!(p, PathOutcome::Dropped(_)));
         lost.map(|(at, _)| at).collect()
     }
 
@@ -194,7 +194,7 @@ mod tests {
             ..Impairment::default()
         });
         path.add_in_flight(IN_FLIGHT_LIMIT - 100);
-        let dropped = Passage::Dropped(DropReason::InFlightFull);
+        let dropped = PathOutcome::Dropped(DropReason::InFlightFull);
         assert_eq!(
             path.enter(Time::ZERO, Bytes::from_static(&[0; 101])),
             dropped
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(path.configure(partition, Impairment::default()), partition);
         for _ in 0..3 {
             let passage = path.enter(Time::ZERO, Bytes::from_static(&[0; 60]));
-            assert_eq!(passage, Passage::Dropped(DropReason::Partition));
+            assert_eq!(passage, PathOutcome::Dropped(DropReason::Partition));
         }
         assert_eq!(path.counters.dropped_for(DropReason::Partition), 3);
         assert_eq!(path.counters.entered, 3);

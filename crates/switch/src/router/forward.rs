@@ -1,6 +1,6 @@
 //! Packets that leave the router: their routes, their lengths, and errors about them.
 
-use super::interface::{Forwarded, InterfaceId};
+use super::interface::{ForwardedFrame, InterfaceId};
 use super::router::{IPV4, IPV6, Router};
 use crate::Time;
 use crate::ip::{ipv4, ipv6};
@@ -13,7 +13,7 @@ impl Router {
         now: Time,
         at: InterfaceId,
         mut packet: Vec<u8>,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         if ipv4::take_hop(&mut packet) {
             self.send_v4(now, at, packet, out);
@@ -28,7 +28,7 @@ impl Router {
         now: Time,
         at: InterfaceId,
         mut packet: Vec<u8>,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         if ipv6::take_hop(&mut packet) {
             self.send_v6(now, at, packet, out);
@@ -43,7 +43,7 @@ impl Router {
         now: Time,
         at: InterfaceId,
         mut packet: Vec<u8>,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let (_, destination) = ipv4::ends(&packet);
         let Some((to, mtu)) = self.interfaces.route(at, destination.into()) else {
@@ -77,7 +77,7 @@ impl Router {
         now: Time,
         at: InterfaceId,
         packet: Vec<u8>,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let (_, destination) = ipv6::ends(&packet);
         let Some((to, mtu)) = self.interfaces.route(at, destination.into()) else {
@@ -96,7 +96,7 @@ impl Router {
         to: InterfaceId,
         station: IpAddr,
         packet: Vec<u8>,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let ethertype = if station.is_ipv4() { IPV4 } else { IPV6 };
         match self.neighbors.look_up(now, (to, station)) {
@@ -116,7 +116,7 @@ impl Router {
         at: InterfaceId,
         about: &[u8],
         why: ipv4::Error,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let (sender, _) = ipv4::ends(about);
         let Some((to, _)) = self.interfaces.route(at, sender.into()) else {
@@ -136,7 +136,7 @@ impl Router {
         at: InterfaceId,
         about: &[u8],
         why: ipv6::Error,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let (sender, _) = ipv6::ends(about);
         let Some((to, _)) = self.interfaces.route(at, sender.into()) else {

@@ -22,7 +22,7 @@ impl InterfaceId {
 
 /// A frame that the router sends from one of its interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forwarded {
+pub struct ForwardedFrame {
     /// The interface.
     pub interface: InterfaceId,
     /// The frame.

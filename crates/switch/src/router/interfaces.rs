@@ -1,6 +1,6 @@
 //! The interfaces of a router, and which of them are joined.
 
-use super::interface::{Forwarded, Interface, InterfaceId, Uplink};
+use super::interface::{ForwardedFrame, Interface, InterfaceId, Uplink};
 use crate::MacAddress;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -100,7 +100,7 @@ impl Interfaces {
         to: MacAddress,
         ethertype: u16,
         payload: &[u8],
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let Some(interface) = self.get(from) else {
             return;
@@ -110,7 +110,7 @@ impl Interfaces {
         frame.extend(interface.settings.mac.0);
         frame.extend(ethertype.to_be_bytes());
         frame.extend(payload);
-        out.push(Forwarded {
+        out.push(ForwardedFrame {
             interface: from,
             frame: Bytes::from(frame),
         });

@@ -1,6 +1,6 @@
 //! Packets for the router itself: echo requests, and requests to its services.
 
-use super::interface::{Forwarded, InterfaceId, InterfaceSettings};
+use super::interface::{ForwardedFrame, InterfaceId, InterfaceSettings};
 use super::nat;
 use super::router::{IPV4, Router};
 use crate::ip::udp::{self, Datagram};
@@ -17,7 +17,7 @@ impl Router {
         at: InterfaceId,
         packet: &[u8],
         is_broadcast: bool,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let datagram = udp::in_ipv4(packet);
         if let Some(datagram) = datagram
@@ -57,7 +57,7 @@ impl Router {
         now: Time,
         at: InterfaceId,
         packet: &[u8],
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let datagram = udp::in_ipv6(packet);
         let dns = datagram.and_then(|datagram| Some((self.ask_dns(at, datagram)?, datagram)));
@@ -94,7 +94,7 @@ impl Router {
         at: InterfaceId,
         mut question: Vec<u8>,
         (uplink, server): (InterfaceId, Ipv4Addr),
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let asked = nat::redirect(&mut question, server);
         let before = question.clone();

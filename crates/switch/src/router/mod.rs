@@ -30,6 +30,6 @@ mod neighbors;
 #[expect(clippy::module_inception, reason = "the file of the type `Router`")]
 mod router;
 
-pub use interface::{Forwarded, InterfaceId, InterfaceSettings, UplinkHops};
+pub use interface::{ForwardedFrame, InterfaceId, InterfaceSettings, UplinkHops};
 pub use neighbors::{HELD_BYTES, HELD_PACKETS, HELD_STATIONS, NEIGHBOR_AGE, RESOLUTION_TIME};
 pub use router::Router;

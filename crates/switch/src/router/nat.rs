@@ -47,14 +47,14 @@ pub(super) struct Nat {
     address: Ipv4Addr,
     /// The DNS server behind the uplink.
     dns: Option<Ipv4Addr>,
-    mappings: BTreeMap<Inside, Mapping>,
+    mappings: BTreeMap<NatSource, Mapping>,
     /// By protocol and port of the uplink.
-    outside: BTreeMap<(u8, u16), Inside>,
+    outside: BTreeMap<(u8, u16), NatSource>,
     next_port: u16,
 }
 
 /// A station, the protocol, and its port or identifier.
-type Inside = (Ipv4Addr, u8, u16);
+type NatSource = (Ipv4Addr, u8, u16);
 
 #[derive(Debug, Clone, Copy)]
 struct Mapping {
@@ -179,7 +179,7 @@ impl Nat {
     }
 
     /// The port of the uplink for a station's port.
-    fn map(&mut self, now: Time, inside: Inside) -> Option<u16> {
+    fn map(&mut self, now: Time, inside: NatSource) -> Option<u16> {
         if let Some(mapping) = self.mappings.get_mut(&inside) {
             mapping.last_used = now;
             mapping.asked = None;
@@ -223,7 +223,7 @@ impl Nat {
     }
 
     /// Removes what has expired, and the older half of those for which this holds.
-    fn remove_older_half(&mut self, now: Time, is_affected: impl Fn(&Inside) -> bool) {
+    fn remove_older_half(&mut self, now: Time, is_affected: impl Fn(&NatSource) -> bool) {
         let affected = self
             .mappings
             .iter()
@@ -242,7 +242,7 @@ impl Nat {
     }
 
     /// Notes whether a segment ends its connection, or opens another one from the same port.
-    fn note_end(&mut self, inside: Inside, packet: &[u8], start: usize) {
+    fn note_end(&mut self, inside: NatSource, packet: &[u8], start: usize) {
         if inside.1 == TCP
             && let Some(mapping) = self.mappings.get_mut(&inside)
             && let Some(flags) = packet.get(start + 13)

@@ -24,20 +24,20 @@ type Station = (InterfaceId, IpAddr);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Neighbors {
-    known: BTreeMap<Station, Known>,
-    wanted: BTreeMap<Station, Wanted>,
+    known: BTreeMap<Station, KnownNeighbor>,
+    wanted: BTreeMap<Station, PendingNeighbor>,
     /// Bytes of the packets that wait.
     held: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct KnownNeighbor {
     mac: MacAddress,
     heard: Time,
 }
 
 #[derive(Debug, Clone)]
-struct Wanted {
+struct PendingNeighbor {
     since: Time,
     next_ask: Time,
     packets: VecDeque<Vec<u8>>,
@@ -45,7 +45,7 @@ struct Wanted {
 
 /// What has become due.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum NeighborEvent {
     /// The station must be asked.
     Ask(Station),
     /// The station does not answer; these packets cannot be delivered.
@@ -67,11 +67,14 @@ impl Neighbors {
         if is_full || self.held + packet.len() > HELD_BYTES {
             return false;
         }
-        let wanted = self.wanted.entry(station).or_insert_with(|| Wanted {
-            since: now,
-            next_ask: now + ASK_INTERVAL,
-            packets: VecDeque::new(),
-        });
+        let wanted = self
+            .wanted
+            .entry(station)
+            .or_insert_with(|| PendingNeighbor {
+                since: now,
+                next_ask: now + ASK_INTERVAL,
+                packets: VecDeque::new(),
+            });
         if wanted.packets.len() == HELD_PACKETS {
             let dropped = wanted.packets.pop_front();
             self.held -= dropped.map_or(0, |packet| packet.len());
@@ -98,7 +101,8 @@ impl Neighbors {
                 self.known.clear();
             }
         }
-        self.known.insert(station, Known { mac, heard: now });
+        self.known
+            .insert(station, KnownNeighbor { mac, heard: now });
         let packets = self
             .wanted
             .remove(&station)
@@ -122,7 +126,7 @@ impl Neighbors {
         self.wanted.values().map(|wanted| wanted.next_ask).min()
     }
 
-    pub(super) fn take_due(&mut self, now: Time) -> Vec<Due> {
+    pub(super) fn take_due(&mut self, now: Time) -> Vec<NeighborEvent> {
         let mut due = Vec::new();
         self.wanted.retain(|station, wanted| {
             if wanted.next_ask > now {
@@ -131,11 +135,11 @@ impl Neighbors {
             if now.since(wanted.since) >= RESOLUTION_TIME {
                 self.held -= bytes(&wanted.packets);
                 let packets = std::mem::take(&mut wanted.packets).into();
-                due.push(Due::Unreachable(*station, packets));
+                due.push(NeighborEvent::Unreachable(*station, packets));
                 return false;
             }
             wanted.next_ask = now + ASK_INTERVAL;
-            due.push(Due::Ask(*station));
+            due.push(NeighborEvent::Ask(*station));
             true
         });
         due
@@ -176,12 +180,12 @@ mod tests {
     fn a_station_that_does_not_answer_is_asked_three_times() {
         let mut neighbors = Neighbors::default();
         assert!(neighbors.hold(at(0), STATION, vec![1]));
-        assert_eq!(neighbors.take_due(at(1)), [Due::Ask(STATION)]);
+        assert_eq!(neighbors.take_due(at(1)), [NeighborEvent::Ask(STATION)]);
         assert_eq!(neighbors.take_due(at(1)), []);
-        assert_eq!(neighbors.take_due(at(2)), [Due::Ask(STATION)]);
+        assert_eq!(neighbors.take_due(at(2)), [NeighborEvent::Ask(STATION)]);
         assert_eq!(
             neighbors.take_due(at(3)),
-            [Due::Unreachable(STATION, vec![vec![1]])]
+            [NeighborEvent::Unreachable(STATION, vec![vec![1]])]
         );
         assert_eq!(neighbors.next_due(), None);
     }

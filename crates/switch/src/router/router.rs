@@ -1,9 +1,11 @@
 //! The router.
 
-use super::interface::{Forwarded, Interface, InterfaceId, InterfaceSettings, Uplink, UplinkHops};
+use super::interface::{
+    ForwardedFrame, Interface, InterfaceId, InterfaceSettings, Uplink, UplinkHops,
+};
 use super::interfaces::Interfaces;
 use super::nat::Nat;
-use super::neighbors::{Due, Neighbors};
+use super::neighbors::{NeighborEvent, Neighbors};
 use crate::ip::arp::Arp;
 use crate::ip::{ipv4, ipv6};
 use crate::services::Services;
@@ -70,7 +72,13 @@ impl Router {
     }
 
     /// Takes a frame that has arrived at an interface, and appends what follows from it to `out`.
-    pub fn receive(&mut self, now: Time, at: InterfaceId, frame: &[u8], out: &mut Vec<Forwarded>) {
+    pub fn receive(
+        &mut self,
+        now: Time,
+        at: InterfaceId,
+        frame: &[u8],
+        out: &mut Vec<ForwardedFrame>,
+    ) {
         let Some(interface) = self.interfaces.get(at) else {
             return;
         };
@@ -96,16 +104,16 @@ impl Router {
     }
 
     /// Asks stations again that have not answered, and reports packets that cannot be delivered.
-    pub fn advance(&mut self, now: Time, out: &mut Vec<Forwarded>) {
+    pub fn advance(&mut self, now: Time, out: &mut Vec<ForwardedFrame>) {
         for due in self.neighbors.take_due(now) {
             match due {
-                Due::Ask((at, address)) => self.ask(at, address, out),
-                Due::Unreachable((at, IpAddr::V4(_)), packets) => {
+                NeighborEvent::Ask((at, address)) => self.ask(at, address, out),
+                NeighborEvent::Unreachable((at, IpAddr::V4(_)), packets) => {
                     for packet in packets {
                         self.report_v4(now, at, &packet, ipv4::Error::HostUnreachable, out);
                     }
                 }
-                Due::Unreachable((at, IpAddr::V6(_)), packets) => {
+                NeighborEvent::Unreachable((at, IpAddr::V6(_)), packets) => {
                     for packet in packets {
                         self.report_v6(now, at, &packet, ipv6::Error::AddressUnreachable, out);
                     }
@@ -119,7 +127,7 @@ impl Router {
         now: Time,
         at: InterfaceId,
         payload: &[u8],
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let (Some(arp), Some(interface)) = (Arp::parse(payload), self.interfaces.get(at)) else {
             return;
@@ -153,7 +161,7 @@ impl Router {
         at: InterfaceId,
         header: Header,
         payload: &[u8],
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let (Some(mut packet), Some(interface)) = (ipv4::checked(payload), self.interfaces.get(at))
         else {
@@ -193,7 +201,7 @@ impl Router {
         at: InterfaceId,
         header: Header,
         payload: &[u8],
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let (Some(packet), Some(interface)) = (ipv6::checked(payload), self.interfaces.get(at))
         else {
@@ -223,7 +231,7 @@ impl Router {
         at: InterfaceId,
         source: Ipv6Addr,
         discovery: ipv6::Discovery,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let Some(interface) = self.interfaces.get(at) else {
             return;
@@ -264,7 +272,7 @@ impl Router {
         at: InterfaceId,
         station: IpAddr,
         mac: MacAddress,
-        out: &mut Vec<Forwarded>,
+        out: &mut Vec<ForwardedFrame>,
     ) {
         let ethertype = if station.is_ipv4() { IPV4 } else { IPV6 };
         for packet in self.neighbors.learn(now, (at, station), mac) {
@@ -273,7 +281,7 @@ impl Router {
     }
 
     /// Asks the stations of an interface who has an address.
-    pub(super) fn ask(&self, at: InterfaceId, address: IpAddr, out: &mut Vec<Forwarded>) {
+    pub(super) fn ask(&self, at: InterfaceId, address: IpAddr, out: &mut Vec<ForwardedFrame>) {
         let Some(settings) = self.interfaces.get(at).map(|interface| &interface.settings) else {
             return;
         };

@@ -24,7 +24,7 @@ pub(super) struct Connection {
 
 /// What a socket had to read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub(super) enum ReadOutcome {
     /// There may be more.
     Frames,
     /// All has been read.
@@ -45,7 +45,7 @@ impl Connection {
     }
 
     /// Reads once, and passes on the frames that are complete.
-    pub(super) fn read(&mut self, mut each: impl FnMut(Bytes)) -> Incoming {
+    pub(super) fn read(&mut self, mut each: impl FnMut(Bytes)) -> ReadOutcome {
         let complete = self.input.len();
         self.input.resize(complete + READ, 0);
         let read = loop {
@@ -56,13 +56,13 @@ impl Connection {
         };
         self.input.truncate(complete + *read.as_ref().unwrap_or(&0));
         match read {
-            Ok(0) => Incoming::End,
+            Ok(0) => ReadOutcome::End,
             Ok(_) => match self.decode(&mut each) {
-                Ok(()) => Incoming::Frames,
-                Err(FramingError { .. }) => Incoming::End,
+                Ok(()) => ReadOutcome::Frames,
+                Err(FramingError { .. }) => ReadOutcome::End,
             },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Incoming::Nothing,
-            Err(_) => Incoming::End,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReadOutcome::Nothing,
+            Err(_) => ReadOutcome::End,
         }
     }
 
@@ -163,12 +163,15 @@ mod tests {
         let mut frames = Vec::new();
         assert_eq!(
             connection.read(|frame| frames.push(frame)),
-            Incoming::Nothing
+            ReadOutcome::Nothing
         );
         theirs
             .write_all(b"\0\0\0\x03one\xff\xff\xff\xff")
             .expect("open");
-        assert_eq!(connection.read(|frame| frames.push(frame)), Incoming::End);
+        assert_eq!(
+            connection.read(|frame| frames.push(frame)),
+            ReadOutcome::End
+        );
         assert_eq!(frames, ["one"]);
     }
 
@@ -176,6 +179,6 @@ mod tests {
     fn a_closed_socket_is_the_end() {
         let (mut connection, theirs) = pair();
         drop(theirs);
-        assert_eq!(connection.read(|_| panic!("no frame")), Incoming::End);
+        assert_eq!(connection.read(|_| panic!("no frame")), ReadOutcome::End);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::capture::{Capture, Tap, capture};
 use super::clock::{Clock, since_epoch};
-use super::connection::{Connection, Incoming};
+use super::connection::{Connection, ReadOutcome};
 use super::recent::{FrameOutcome, Recent, RecentFrame};
 use crate::{Delivery, Fabric, FrozenFabric, Output, PortId, Time, UnknownPort};
 use bytes::Bytes;
@@ -174,10 +174,10 @@ impl EventLoop {
             // The port of a connection exists: removing it removes the connection.
             let _ = fabric.receive(now, port, frame, output);
         });
-        if incoming == Incoming::End {
+        if incoming == ReadOutcome::End {
             self.disconnect(port);
         }
-        incoming == Incoming::Frames
+        incoming == ReadOutcome::Frames
     }
 
     /// Passes on what has arrived.

@@ -57,7 +57,7 @@ pub enum StartError {
 /// failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the Ethernet switch has stopped")]
-pub struct Stopped;
+pub struct SwitchStopped;
 
 impl Switch {
     /// Starts a switch without ports. `seed` decides what its impairments draw.
@@ -91,7 +91,7 @@ impl Switch {
         let mut events = EventLoop::new(poll, received, fabric, clock)?;
         events.hold(unsent);
         let thread = std::thread::Builder::new().name("switch".to_owned());
-        // What ends it shows as `Stopped` in the next call.
+        // What ends it shows as `SwitchStopped` in the next call.
         let thread = thread.spawn(move || drop(events.run()))?;
         Ok(Self {
             queue: Queue { commands, waker },
@@ -106,7 +106,7 @@ impl Switch {
     pub async fn with<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Fabric, &mut Output) -> T + Send + 'static,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, SwitchStopped> {
         self.call(|events| events.change(change)).await
     }
 
@@ -117,7 +117,7 @@ impl Switch {
     pub fn change_later(
         &self,
         change: impl FnOnce(&mut Fabric, &mut Output) + Send + 'static,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), SwitchStopped> {
         self.queue.push(|events| events.change(change))
     }
 
@@ -147,7 +147,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub fn reconnect_later(&self, port: PortId, socket: UnixStream) -> Result<(), Stopped> {
+    pub fn reconnect_later(&self, port: PortId, socket: UnixStream) -> Result<(), SwitchStopped> {
         self.queue.push(move |events| {
             let _ = events.connect(port, socket);
         })
@@ -157,7 +157,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn disconnect(&self, port: PortId) -> Result<(), Stopped> {
+    pub async fn disconnect(&self, port: PortId) -> Result<(), SwitchStopped> {
         self.call(move |events| events.disconnect(port)).await
     }
 
@@ -165,7 +165,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub fn disconnect_later(&self, port: PortId) -> Result<(), Stopped> {
+    pub fn disconnect_later(&self, port: PortId) -> Result<(), SwitchStopped> {
         self.queue.push(move |events| events.disconnect(port))
     }
 
@@ -173,7 +173,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn is_connected(&self, port: PortId) -> Result<bool, Stopped> {
+    pub async fn is_connected(&self, port: PortId) -> Result<bool, SwitchStopped> {
         self.call(move |events| events.is_connected(port)).await
     }
 
@@ -181,7 +181,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn remove(&self, port: PortId) -> Result<Result<(), UnknownPort>, Stopped> {
+    pub async fn remove(&self, port: PortId) -> Result<Result<(), UnknownPort>, SwitchStopped> {
         self.call(move |events| events.remove(port)).await
     }
 
@@ -189,7 +189,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub fn remove_later(&self, port: PortId) -> Result<(), Stopped> {
+    pub fn remove_later(&self, port: PortId) -> Result<(), SwitchStopped> {
         self.queue.push(move |events| {
             let _ = events.remove(port);
         })
@@ -203,13 +203,13 @@ impl Switch {
     pub async fn open(
         &self,
         settings: PortSettings,
-    ) -> Result<(PortId, mpsc::Receiver<(Duration, Bytes)>), Stopped> {
+    ) -> Result<(PortId, mpsc::Receiver<(Duration, Bytes)>), SwitchStopped> {
         let opened = self.call(|events| {
             let port = events.change(|fabric, _| fabric.add_port(settings));
             events.connect_queue(port).map(|frames| (port, frames))
         });
         // The port has just been added.
-        opened.await?.map_err(|UnknownPort(_)| Stopped)
+        opened.await?.map_err(|UnknownPort(_)| SwitchStopped)
     }
 
     /// Gives a port to the caller, as [`Switch::open`] does, in place of what it was connected to.
@@ -219,7 +219,7 @@ impl Switch {
     pub async fn reopen(
         &self,
         port: PortId,
-    ) -> Result<Result<mpsc::Receiver<(Duration, Bytes)>, UnknownPort>, Stopped> {
+    ) -> Result<Result<mpsc::Receiver<(Duration, Bytes)>, UnknownPort>, SwitchStopped> {
         self.call(move |events| events.connect_queue(port)).await
     }
 
@@ -231,7 +231,7 @@ impl Switch {
         &self,
         port: PortId,
         frame: Bytes,
-    ) -> Result<Result<(), UnknownPort>, Stopped> {
+    ) -> Result<Result<(), UnknownPort>, SwitchStopped> {
         self.call(move |events| events.send(port, frame)).await
     }
 
@@ -249,7 +249,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn capture(&self, port: Option<PortId>) -> Result<Capture, Stopped> {
+    pub async fn capture(&self, port: Option<PortId>) -> Result<Capture, SwitchStopped> {
         self.call(move |events| events.capture(port)).await
     }
 
@@ -257,7 +257,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn status(&self) -> Result<Status, Stopped> {
+    pub async fn status(&self) -> Result<Status, SwitchStopped> {
         self.with(|fabric, _| fabric.status()).await
     }
 
@@ -265,7 +265,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn recent(&self) -> Result<Vec<RecentFrame>, Stopped> {
+    pub async fn recent(&self) -> Result<Vec<RecentFrame>, SwitchStopped> {
         self.call(|events| events.recent()).await
     }
 
@@ -274,7 +274,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn freeze(&self) -> Result<FrozenSwitch, Stopped> {
+    pub async fn freeze(&self) -> Result<FrozenSwitch, SwitchStopped> {
         self.call(EventLoop::freeze).await
     }
 
@@ -282,7 +282,7 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn resume(&self) -> Result<(), Stopped> {
+    pub async fn resume(&self) -> Result<(), SwitchStopped> {
         self.call(EventLoop::resume).await
     }
 
@@ -290,18 +290,18 @@ impl Switch {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub fn resume_later(&self) -> Result<(), Stopped> {
+    pub fn resume_later(&self) -> Result<(), SwitchStopped> {
         self.queue.push(EventLoop::resume)
     }
 
     async fn call<T: Send + 'static>(
         &self,
         run: impl FnOnce(&mut EventLoop) -> T + Send + 'static,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, SwitchStopped> {
         let (reply, result) = oneshot::channel();
         self.queue
             .push(move |events| drop(reply.send(run(events))))?;
-        result.await.map_err(|_| Stopped)
+        result.await.map_err(|_| SwitchStopped)
     }
 }
 
@@ -316,7 +316,7 @@ impl PortSender {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub fn send(&self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), Stopped> {
+    pub fn send(&self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), SwitchStopped> {
         let (port, frames) = (self.port, frames.into_iter().collect::<Vec<_>>());
         self.queue.push(move |events| {
             for frame in frames {
@@ -338,9 +338,11 @@ impl PortSender {
 }
 
 impl Queue {
-    fn push(&self, run: impl FnOnce(&mut EventLoop) + Send + 'static) -> Result<(), Stopped> {
-        self.commands.send(Box::new(run)).map_err(|_| Stopped)?;
-        self.waker.wake().map_err(|_| Stopped)
+    fn push(&self, run: impl FnOnce(&mut EventLoop) + Send + 'static) -> Result<(), SwitchStopped> {
+        self.commands
+            .send(Box::new(run))
+            .map_err(|_| SwitchStopped)?;
+        self.waker.wake().map_err(|_| SwitchStopped)
     }
 }
 

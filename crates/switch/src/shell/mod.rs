@@ -25,7 +25,7 @@ mod router_task;
 pub use capture::{CAPTURE_LIMIT, Capture, CapturedFrame, FRAME_OVERHEAD};
 pub use connection::OUTPUT_LIMIT;
 pub use event_loop::{FRAME_QUEUE, FrozenSwitch};
-pub use handle::{PortSender, StartError, Stopped, Switch};
+pub use handle::{PortSender, StartError, Switch, SwitchStopped};
 pub use owned_port::{OpenError, OwnedPort, PortSource};
 pub use recent::{FrameOutcome, RECENT_BYTES, RECENT_FRAMES, RecentFrame};
 pub use router_task::RouterTask;

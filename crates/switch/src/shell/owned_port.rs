@@ -1,6 +1,6 @@
 //! A port that belongs to a task of the host.
 
-use super::handle::{PortSender, Stopped, Switch};
+use super::handle::{PortSender, Switch, SwitchStopped};
 use crate::{PortId, PortSettings, UnknownPort};
 use bytes::Bytes;
 use std::task::{Context, Poll};
@@ -29,7 +29,7 @@ pub enum PortSource {
 pub enum OpenError {
     /// The switch has stopped.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Stopped(#[from] SwitchStopped),
     /// The port does not exist.
     #[error(transparent)]
     UnknownPort(#[from] UnknownPort),
@@ -77,7 +77,7 @@ impl OwnedPort {
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub fn send(&self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), Stopped> {
+    pub fn send(&self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), SwitchStopped> {
         self.sender.send(frames)
     }
 }

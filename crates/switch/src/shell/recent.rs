@@ -45,14 +45,14 @@ pub enum FrameOutcome {
 /// The last frames, in memory of a constant size.
 #[derive(Debug)]
 pub(super) struct Recent {
-    delivered: Ring,
+    delivered: RecentRing,
     /// Apart, so that frames that follow do not displace the explanation of a fault.
-    dropped: Ring,
+    dropped: RecentRing,
     next_sequence: u64,
 }
 
 #[derive(Debug)]
-struct Ring {
+struct RecentRing {
     entries: Vec<Entry>,
     /// The oldest entry, once all are in use.
     next: usize,
@@ -96,7 +96,7 @@ impl fmt::Display for FrameOutcome {
 
 impl Default for Recent {
     fn default() -> Self {
-        let ring = || Ring {
+        let ring = || RecentRing {
             entries: Vec::with_capacity(RECENT_FRAMES),
             next: 0,
         };
@@ -169,7 +169,7 @@ impl Recent {
     }
 }
 
-impl Ring {
+impl RecentRing {
     fn push(&mut self, entry: Entry) {
         if self.entries.len() < RECENT_FRAMES {
             self.entries.push(entry);

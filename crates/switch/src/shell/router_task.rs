@@ -1,8 +1,8 @@
 //! A running router: a task that moves frames between ports of several switches and a [`Router`].
 
-use super::handle::{Stopped, Switch};
+use super::handle::{Switch, SwitchStopped};
 use super::owned_port::{OpenError, OwnedPort, PortSource};
-use crate::router::{Forwarded, InterfaceId, InterfaceSettings, Router, UplinkHops};
+use crate::router::{ForwardedFrame, InterfaceId, InterfaceSettings, Router, UplinkHops};
 use crate::{PortId, Time};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ struct State {
     /// The interface whose port is looked at first, so that a busy port does not delay others.
     next: InterfaceId,
     started: Instant,
-    out: Vec<Forwarded>,
+    out: Vec<ForwardedFrame>,
 }
 
 impl RouterTask {
@@ -106,7 +106,7 @@ impl RouterTask {
     ///
     /// # Errors
     /// When the router has stopped.
-    pub async fn port(&self, id: InterfaceId) -> Result<Option<PortId>, Stopped> {
+    pub async fn port(&self, id: InterfaceId) -> Result<Option<PortId>, SwitchStopped> {
         self.call(move |state| state.ports.get(&id).map(OwnedPort::id))
             .await
     }
@@ -115,7 +115,7 @@ impl RouterTask {
     ///
     /// # Errors
     /// When the router has stopped.
-    pub async fn remove(&self, id: InterfaceId) -> Result<(), Stopped> {
+    pub async fn remove(&self, id: InterfaceId) -> Result<(), SwitchStopped> {
         self.call(move |state| state.remove(id)).await
     }
 
@@ -126,7 +126,7 @@ impl RouterTask {
     pub async fn with<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Router) -> T + Send + 'static,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, SwitchStopped> {
         self.call(|state| change(&mut state.router)).await
     }
 
@@ -137,9 +137,9 @@ impl RouterTask {
     pub fn change_later(
         &self,
         change: impl FnOnce(&mut Router) + Send + 'static,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), SwitchStopped> {
         let command: Command = Box::new(|state| change(&mut state.router));
-        self.commands.send(command).map_err(|_| Stopped)
+        self.commands.send(command).map_err(|_| SwitchStopped)
     }
 
     /// Ends the router, and waits until its ports have been removed.
@@ -152,11 +152,11 @@ impl RouterTask {
     async fn call<T: Send + 'static>(
         &self,
         run: impl FnOnce(&mut State) -> T + Send + 'static,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, SwitchStopped> {
         let (reply, result) = oneshot::channel();
         let command: Command = Box::new(move |state| drop(reply.send(run(state))));
-        self.commands.send(command).map_err(|_| Stopped)?;
-        result.await.map_err(|_| Stopped)
+        self.commands.send(command).map_err(|_| SwitchStopped)?;
+        result.await.map_err(|_| SwitchStopped)
     }
 }
 
@@ -213,7 +213,7 @@ impl State {
     /// Sends what the router has to send, as one batch for each port.
     fn send(&mut self) {
         let mut batches: BTreeMap<InterfaceId, Vec<Bytes>> = BTreeMap::new();
-        for Forwarded { interface, frame } in self.out.drain(..) {
+        for ForwardedFrame { interface, frame } in self.out.drain(..) {
             batches.entry(interface).or_default().push(frame);
         }
         for (id, frames) in batches {

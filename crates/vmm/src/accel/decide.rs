@@ -5,8 +5,8 @@ use std::io;
 use camino::Utf8Path;
 use fs_err as fs;
 
-use super::measured::Measured;
-use super::trial_cache::{self, Subject, Trials};
+use super::measurement::Measurement;
+use super::trial_cache::{self, TrialHost, Trials};
 use super::verdict::{self, ProbeResult};
 use super::{Accel, AccelChoice, Processor, probe};
 use crate::error::VmmError;
@@ -75,7 +75,7 @@ async fn decide(
     retry: Retry,
 ) -> Result<Decision, VmmError> {
     let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default();
-    let subject = Subject::of(qemu, &boot_id);
+    let subject = TrialHost::of(qemu, &boot_id);
     let known = trial_cache::load(cache_dir, &subject);
     let processor = Processor::of_host(known.tsc_khz).await;
     // One after the other, since their times are compared.
@@ -130,10 +130,15 @@ async fn decide(
 }
 
 /// The best of the known trials under `accel` and of those that are made now.
-async fn tried(qemu: &Qemu, accel: Accel, known: Option<&Measured>, retry: Retry) -> Measured {
+async fn tried(
+    qemu: &Qemu,
+    accel: Accel,
+    known: Option<&Measurement>,
+    retry: Retry,
+) -> Measurement {
     let (mut measured, mut made) = match known {
         Some(known) => (known.clone(), 0),
-        None => (Measured::new(probe::run(qemu, accel).await), 1),
+        None => (Measurement::new(probe::run(qemu, accel).await), 1),
     };
     while measured.wants_another(accel, made) || (retry == Retry::Always && made == 0) {
         measured.add(probe::run(qemu, accel).await);
@@ -188,22 +193,22 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, VmmError::NoAccelerator { .. }), "{error}");
-        let subject = Subject::of(&qemu, &fs::read_to_string(BOOT_ID).unwrap());
+        let subject = TrialHost::of(&qemu, &fs::read_to_string(BOOT_ID).unwrap());
         assert_eq!(trial_cache::load(cache, &subject).tcg, None);
     }
 
-    fn right(total: u64, work: u64) -> Measured {
-        Measured::new(Trial::Right {
+    fn right(total: u64, work: u64) -> Measurement {
+        Measurement::new(Trial::Right {
             total: Duration::from_millis(total),
             work: Duration::from_millis(work),
         })
     }
 
     /// A cache in which TCG was tried with that result.
-    fn cache_with(qemu: &Qemu, tcg: Measured) -> tempfile::TempDir {
+    fn cache_with(qemu: &Qemu, tcg: Measurement) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let cache = Utf8Path::from_path(folder.path()).unwrap();
-        let subject = Subject::of(qemu, &fs::read_to_string(BOOT_ID).unwrap());
+        let subject = TrialHost::of(qemu, &fs::read_to_string(BOOT_ID).unwrap());
         let trials = Trials {
             tcg: Some(tcg),
             ..Trials::default()

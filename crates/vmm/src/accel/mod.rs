@@ -9,7 +9,7 @@
 
 mod choice;
 mod decide;
-mod measured;
+mod measurement;
 mod probe;
 mod processor;
 mod trial;

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use super::measured::Measured;
+use super::measurement::Measurement;
 use crate::qemu::Qemu;
 
 /// Raise it when the meaning of the file or the trial itself changes.
@@ -15,7 +15,7 @@ const FORMAT: u32 = 5;
 
 /// The host's boot and the QEMU that trials are valid for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Subject {
+pub(super) struct TrialHost {
     format: u32,
     boot_id: String,
     qemu: Utf8PathBuf,
@@ -25,19 +25,19 @@ pub(super) struct Subject {
 /// The results of the trials that were run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trials {
-    pub(super) tcg: Option<Measured>,
-    pub(super) kvm: Option<Measured>,
+    pub(super) tcg: Option<Measurement>,
+    pub(super) kvm: Option<Measurement>,
     /// The frequency of the host's time stamp counter, kHz.
     pub(super) tsc_khz: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct CacheFile {
-    subject: Subject,
+    subject: TrialHost,
     trials: Trials,
 }
 
-impl Subject {
+impl TrialHost {
     pub(super) fn of(qemu: &Qemu, boot_id: &str) -> Self {
         Self {
             format: FORMAT,
@@ -54,7 +54,7 @@ fn file(cache_dir: &Utf8Path) -> Utf8PathBuf {
 }
 
 /// The cached trials of `subject`.
-pub(super) fn load(cache_dir: &Utf8Path, subject: &Subject) -> Trials {
+pub(super) fn load(cache_dir: &Utf8Path, subject: &TrialHost) -> Trials {
     let text = fs::read(file(cache_dir)).ok();
     let content = text.and_then(|text| serde_json::from_slice::<CacheFile>(&text).ok());
     content
@@ -63,7 +63,7 @@ pub(super) fn load(cache_dir: &Utf8Path, subject: &Subject) -> Trials {
 }
 
 /// Writes the trials. If that fails, the next run repeats them.
-pub(super) fn save(cache_dir: &Utf8Path, subject: Subject, trials: &Trials) {
+pub(super) fn save(cache_dir: &Utf8Path, subject: TrialHost, trials: &Trials) {
     let content = CacheFile {
         subject,
         trials: trials.clone(),
@@ -93,24 +93,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap().join("new");
         let qemu = Qemu::assumed("qemu".into(), OLDEST_QEMU);
-        let subject = Subject::of(&qemu, "boot-1\n");
+        let subject = TrialHost::of(&qemu, "boot-1\n");
         let none = Trials::default();
         assert_eq!(load(&folder, &subject), none);
         let trials = Trials {
-            tcg: Some(Measured::new(Trial::Right {
+            tcg: Some(Measurement::new(Trial::Right {
                 total: Duration::from_millis(433),
                 work: Duration::from_millis(321),
             })),
-            kvm: Some(Measured::new(Trial::Ended(
+            kvm: Some(Measurement::new(Trial::Ended(
                 "QEMU was killed by SIGABRT".into(),
             ))),
             tsc_khz: Some(2_596_000),
         };
         save(&folder, subject.clone(), &trials);
         assert_eq!(load(&folder, &subject), trials);
-        assert_eq!(load(&folder, &Subject::of(&qemu, "boot-2")), none);
+        assert_eq!(load(&folder, &TrialHost::of(&qemu, "boot-2")), none);
         let other = Qemu::assumed("other".into(), OLDEST_QEMU);
-        assert_eq!(load(&folder, &Subject::of(&other, "boot-1")), none);
+        assert_eq!(load(&folder, &TrialHost::of(&other, "boot-1")), none);
         fs::write(file(&folder), "{").unwrap();
         assert_eq!(load(&folder, &subject), none, "a damaged file is ignored");
         assert_eq!(

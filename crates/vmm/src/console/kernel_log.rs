@@ -116,14 +116,14 @@ impl Scanner {
         let Some(sign) = sign_of(message) else {
             return;
         };
-        let continues = sign == Sign::Oops && self.in_bug;
-        self.in_bug |= matches!(sign, Sign::Bug | Sign::Oops);
+        let continues = sign == LineKind::Oops && self.in_bug;
+        self.in_bug |= matches!(sign, LineKind::Bug | LineKind::Oops);
         if continues {
             return;
         }
         let kind = match sign {
-            Sign::Warning => ReportKind::Warning,
-            Sign::Bug | Sign::Oops | Sign::Other => ReportKind::Fault,
+            LineKind::Warning => ReportKind::Warning,
+            LineKind::Bug | LineKind::Oops | LineKind::Other => ReportKind::Fault,
         };
         // Each kind by itself, so that no flood of warnings hides a fault.
         let so_far = self.found.iter().filter(|report| report.kind == kind);
@@ -138,7 +138,7 @@ impl Scanner {
 
 /// What a line of the kernel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sign {
+enum LineKind {
     Warning,
     /// An oops may follow.
     Bug,
@@ -147,45 +147,45 @@ enum Sign {
 }
 
 /// Beginnings of messages (Linux 4.9 to 6.12), the special before the general.
-const BEGINNINGS: &[(&[u8], Sign)] = &[
-    (b"BUG: ", Sign::Bug),
-    (b"kernel BUG at ", Sign::Bug),
-    (b"watchdog: BUG: ", Sign::Other),
-    (b"Kernel panic - not syncing", Sign::Other),
-    (b"UBSAN: ", Sign::Other),
-    (b"Oops: ", Sign::Oops),
+const BEGINNINGS: &[(&[u8], LineKind)] = &[
+    (b"BUG: ", LineKind::Bug),
+    (b"kernel BUG at ", LineKind::Bug),
+    (b"watchdog: BUG: ", LineKind::Other),
+    (b"Kernel panic - not syncing", LineKind::Other),
+    (b"UBSAN: ", LineKind::Other),
+    (b"Oops: ", LineKind::Oops),
     // kernel/hung_task.c
-    (b"INFO: task ", Sign::Other),
+    (b"INFO: task ", LineKind::Other),
     // kernel/locking/lockdep.c, kernel/rcu/update.c
-    (b"INFO: trying to register non-static key", Sign::Other),
-    (b"INFO: possible ", Sign::Other),
-    (b"WARNING: possible ", Sign::Other),
-    (b"WARNING: inconsistent lock state", Sign::Other),
-    (b"WARNING: bad unlock balance", Sign::Other),
-    (b"WARNING: bad contention", Sign::Other),
-    (b"WARNING: held lock freed", Sign::Other),
-    (b"WARNING: lock held when returning", Sign::Other),
-    (b"WARNING: Nested lock was not taken", Sign::Other),
-    (b"WARNING: HARDIRQ-", Sign::Other),
-    (b"WARNING: SOFTIRQ-", Sign::Other),
-    (b"WARNING: suspicious RCU usage", Sign::Other),
-    (b"WARNING: ", Sign::Warning),
+    (b"INFO: trying to register non-static key", LineKind::Other),
+    (b"INFO: possible ", LineKind::Other),
+    (b"WARNING: possible ", LineKind::Other),
+    (b"WARNING: inconsistent lock state", LineKind::Other),
+    (b"WARNING: bad unlock balance", LineKind::Other),
+    (b"WARNING: bad contention", LineKind::Other),
+    (b"WARNING: held lock freed", LineKind::Other),
+    (b"WARNING: lock held when returning", LineKind::Other),
+    (b"WARNING: Nested lock was not taken", LineKind::Other),
+    (b"WARNING: HARDIRQ-", LineKind::Other),
+    (b"WARNING: SOFTIRQ-", LineKind::Other),
+    (b"WARNING: suspicious RCU usage", LineKind::Other),
+    (b"WARNING: ", LineKind::Warning),
     // A host that is short of processors can bring these about.
-    (b"rcu: INFO: ", Sign::Warning),
-    (b"INFO: rcu", Sign::Warning),
+    (b"rcu: INFO: ", LineKind::Warning),
+    (b"INFO: rcu", LineKind::Warning),
 ];
 
-fn sign_of(message: &[u8]) -> Option<Sign> {
+fn sign_of(message: &[u8]) -> Option<LineKind> {
     let known = BEGINNINGS
         .iter()
         .find(|(beginning, _)| message.starts_with(beginning));
     match known {
         Some((beginning, _)) if *beginning == b"INFO: task " => {
             let hung = memchr::memmem::find(message, b" blocked for more than ").is_some();
-            hung.then_some(Sign::Other)
+            hung.then_some(LineKind::Other)
         }
         Some((_, sign)) => Some(*sign),
-        None => is_oops(message).then_some(Sign::Oops),
+        None => is_oops(message).then_some(LineKind::Oops),
     }
 }
 

@@ -259,7 +259,7 @@ impl ConsoleLog {
             growth.machine += 1;
             machine = growth.machine;
         });
-        let ending = Ending {
+        let ending = ConsoleEndGuard {
             shared: Arc::clone(&self.shared),
             output: Arc::clone(&output),
             machine,
@@ -288,14 +288,14 @@ impl Shared {
 }
 
 /// Marks the console as off, also if the pump is stopped half-way.
-struct Ending {
+struct ConsoleEndGuard {
     shared: Arc<Shared>,
     /// The machine's end of the console, to distinguish it from a later machine's.
     output: Arc<OwnedReadHalf>,
     machine: u64,
 }
 
-impl Drop for Ending {
+impl Drop for ConsoleEndGuard {
     fn drop(&mut self) {
         // The stream's descriptor is closed with the machine, and not with the last handle on the log.
         // One that is being written to is closed by its writer, who learns of the end.
@@ -339,7 +339,7 @@ impl Tap {
     }
 }
 
-async fn pump(output: Arc<OwnedReadHalf>, ending: Ending) {
+async fn pump(output: Arc<OwnedReadHalf>, ending: ConsoleEndGuard) {
     while output.readable().await.is_ok() {
         let mut tap = lock(&ending.shared.tap);
         let Some(tap) = tap.as_mut().filter(|tap| Arc::ptr_eq(&tap.output, &output)) else {

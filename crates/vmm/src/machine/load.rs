@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::time::Duration;
 
-use provium_qmp::{Client, Closed, Events, QmpError};
+use provium_qmp::{Client, CloseReason, Events, QmpError};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -45,7 +45,7 @@ pub(super) async fn load(
                 return Ok(());
             }
         }
-        Err(QmpError::Closed(Closed::Ended))
+        Err(QmpError::Closed(CloseReason::Ended))
     };
     let loaded = timeout(LOAD_DEADLINE, loaded).await;
     loaded

@@ -82,7 +82,7 @@ impl Machine {
         let firmware = self.firmware().await?;
         manifest.firmware_at = firmware.map(|(location, _)| location.address);
         manifest.whole = form != SaveForm::OnBase || !self.has_base;
-        let parts = Parts {
+        let parts = SaveJob {
             folder: folder.to_owned(),
             console,
             pid: self.pid,
@@ -132,7 +132,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// The parts that a thread writes.
-struct Parts {
+struct SaveJob {
     folder: Utf8PathBuf,
     console: Vec<u8>,
     pid: u32,
@@ -145,7 +145,7 @@ struct Parts {
     cancelled: Arc<AtomicBool>,
 }
 
-impl Parts {
+impl SaveJob {
     fn write_or_remove(self) -> io::Result<MachineManifest> {
         let (folder, cancelled) = (self.folder.clone(), Arc::clone(&self.cancelled));
         let written = self.write();

@@ -134,7 +134,7 @@ impl Standby {
             if announced(&event).is_some() || event.name == "RESET" {
                 return Err(VmmError::Control {
                     machine: self.request.spec.name.clone(),
-                    source: QmpError::Closed(provium_qmp::Closed::Ended),
+                    source: QmpError::Closed(provium_qmp::CloseReason::Ended),
                 });
             }
         }

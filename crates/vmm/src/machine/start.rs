@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use provium_process::{Child, Command, Stdio};
-use provium_qmp::{Client, Closed, Events, QmpError, Version};
+use provium_qmp::{Client, CloseReason, Events, QmpError, Version};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -197,7 +197,7 @@ async fn connect(
             biased;
             connected = Client::connect(qmp) => connected,
             // The socket is closed then, too, unless another process holds QEMU's end of it.
-            _ = child.wait() => Err(QmpError::Closed(Closed::Ended)),
+            _ = child.wait() => Err(QmpError::Closed(CloseReason::Ended)),
         }
     });
     let connected = connected.await;

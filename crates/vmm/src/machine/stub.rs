@@ -21,12 +21,12 @@ const INTERRUPT: u8 = 0x03;
 const LONGEST: usize = 2 * 4096;
 
 /// A stub that has answered.
-pub(super) struct Stub<S> {
+pub(super) struct GdbStub<S> {
     stream: S,
     received: Vec<u8>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stub<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> GdbStub<S> {
     /// Returns when the stub answers, which shows that no other debugger uses it.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stub<S> {
     /// does; returns when it is stopped.
     ///
     /// # Errors
-    /// As [`Stub::connect`]; [`io::ErrorKind::Other`] with what the monitor printed if it refuses.
+    /// As [`GdbStub::connect`]; [`io::ErrorKind::Other`] with what the monitor printed if it refuses.
     pub(super) async fn run_stopped(&mut self, command: &str) -> io::Result<()> {
         self.stream.write_all(&stopped_at_once(command)).await?;
         let mut words = Vec::new();
@@ -184,10 +184,10 @@ mod tests {
     }
 
     /// A stub that has been met, and its other end, which has said `says` to what came then.
-    async fn met(says: &[u8]) -> (Stub<DuplexStream>, DuplexStream) {
+    async fn met(says: &[u8]) -> (GdbStub<DuplexStream>, DuplexStream) {
         let (ours, mut theirs) = tokio::io::duplex(256);
         theirs.write_all(b"+$1#31").await.unwrap();
-        let stub = Stub::connect(ours).await.unwrap();
+        let stub = GdbStub::connect(ours).await.unwrap();
         theirs.write_all(says).await.unwrap();
         (stub, theirs)
     }

@@ -39,7 +39,7 @@ use super::control::Control;
 use super::gdb::{Debugger, debugger};
 use super::handle::Machine;
 use super::status::{MachineEvent, MachineStatus};
-use super::stub::Stub;
+use super::stub::GdbStub;
 use crate::error::VmmError;
 
 /// The ports that select a register of configuration space, and that read and write it.
@@ -189,7 +189,7 @@ impl Wakeup<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut stub = self.in_time(Stub::connect(stream)).await?;
+        let mut stub = self.in_time(GdbStub::connect(stream)).await?;
         if !self.control.is_suspended().await? {
             // Since QEMU 9, a debugger that connects also stops a machine that sleeps; this undoes it.
             self.control.command("cont").await?;

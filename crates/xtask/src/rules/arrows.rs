@@ -182,9 +182,10 @@ fn check(name: &str, manifest: &Manifest<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-type Broken = Option<(String, &'static str, String)>;
+/// What breaks a rule, why the rule exists, and what to do; `None`: the rule is kept.
+type Violation = Option<(String, &'static str, String)>;
 
-fn ours_allowed(name: &str, allowed: &[&str], ours: &str, is_dev: bool) -> Broken {
+fn ours_allowed(name: &str, allowed: &[&str], ours: &str, is_dev: bool) -> Violation {
     if allowed.contains(&ours) || (is_dev && ours == FOR_TESTS) {
         return None;
     }
@@ -199,7 +200,7 @@ fn ours_allowed(name: &str, allowed: &[&str], ours: &str, is_dev: bool) -> Broke
     Some((format!("`{name}` depends on `{ours}`"), WHY, fix))
 }
 
-fn library_allowed(name: &str, library: &str) -> Broken {
+fn library_allowed(name: &str, library: &str) -> Violation {
     let owned = OWNED
         .iter()
         .find(|(owned, crates, _)| *owned == library && !crates.contains(&name));

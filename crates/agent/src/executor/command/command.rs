@@ -4,13 +4,13 @@
 //! them at that moment is sent, and no more is waited for.
 
 use super::input::InputFeed;
-use super::output::{Kept, Output};
+use super::output::{HeadAndTail, Output};
 use crate::executor::call::{Call, CallKind, Input, RunMode};
 use crate::executor::calls::Calls;
 use crate::executor::owner::{INLINE_LIMIT, Owner};
 use crate::executor::spawned::{ProcessKind, SpawnedProcess};
 use crate::failure::{self, OpResult};
-use crate::sys::process::Ending;
+use crate::sys::process::ExitStatus;
 use crate::sys::slot::SlotState;
 use crate::sys::terminal::{self, END_OF_INPUT};
 use crate::sys::{Errno, Sys, clock, fd};
@@ -206,7 +206,7 @@ impl Command {
     }
 
     /// The process has ended: takes note how, and how much output it left.
-    pub(in crate::executor) fn ended(&mut self, ending: Ending, calls: &Calls) {
+    pub(in crate::executor) fn ended(&mut self, ending: ExitStatus, calls: &Calls) {
         self.call.process_gone();
         if self.begun() && self.call.kind == CallKind::Command(RunMode::Background) {
             let pid = self.pid.unsigned_abs();
@@ -218,8 +218,8 @@ impl Command {
             self.owner.release_slot(self.slot, SlotState::Free);
         }
         let (code, signal) = match ending {
-            Ending::Exited(code) => (Some(code), None),
-            Ending::Signalled(signal) => (None, Some(signal)),
+            ExitStatus::Exited(code) => (Some(code), None),
+            ExitStatus::Signalled(signal) => (None, Some(signal)),
         };
         self.exit = Some(Exit {
             code,
@@ -306,7 +306,7 @@ impl Command {
         let kept: Vec<_> = self
             .outputs
             .iter_mut()
-            .filter_map(|output| output.kept.take().map(Kept::take))
+            .filter_map(|output| output.kept.take().map(HeadAndTail::take))
             .collect();
         let result = self.result.take();
         let mut kept = kept.into_iter();

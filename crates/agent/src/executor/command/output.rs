@@ -24,7 +24,7 @@ pub(super) struct Output {
     /// Until everything was read.
     pub(super) fd: Option<OwnedFd>,
     /// Kept for the reply.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<HeadAndTail>,
     /// Once the process has ended: how much of it is still to be read.
     left: Option<usize>,
     /// The end is sent with the result: of a transfer, which may have failed, and of a command of which the
@@ -41,7 +41,7 @@ pub(super) struct Output {
 
 /// The beginning and the end of an output, within a limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct HeadAndTail {
     limit: usize,
     first: Vec<u8>,
     last: VecDeque<u8>,
@@ -60,7 +60,7 @@ impl Output {
         Self {
             channel,
             fd: Some(fd),
-            kept: keep.map(Kept::new),
+            kept: keep.map(HeadAndTail::new),
             left: None,
             ends_late,
             slot,
@@ -151,7 +151,7 @@ impl Output {
     }
 }
 
-impl Kept {
+impl HeadAndTail {
     fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -186,12 +186,12 @@ mod tests {
 
     #[test]
     fn what_is_dropped_comes_from_the_middle() {
-        let mut kept = Kept::new(6);
+        let mut kept = HeadAndTail::new(6);
         kept.push(b"ab");
         kept.push(b"cdefg");
         kept.push(b"hi");
         assert_eq!(kept.take(), (b"abcghi".to_vec(), 3));
-        let mut all = Kept::new(6);
+        let mut all = HeadAndTail::new(6);
         all.push(b"abcdef");
         assert_eq!(all.take(), (b"abcdef".to_vec(), 0));
     }

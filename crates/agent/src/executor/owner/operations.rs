@@ -11,7 +11,7 @@ use crate::executor::shared::Shared;
 use crate::failure;
 use crate::raw_process::{self, ReservedSlot};
 use crate::sys::area::{Code, PAYLOAD};
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, ForkSide};
 use crate::sys::slot::SlotState;
 use crate::sys::{Errno, memory};
 use provium_protocol::op::{Exec, Stdin};
@@ -78,8 +78,8 @@ pub(super) fn fork_beside(shared: &Shared, state: &mut State, queued: QueuedOp) 
         ticket: state.ticket_of(slot),
     };
     match process::fork(0) {
-        Ok(Forked::Child) => raw_process::run_beside(raw_process, reserved, &payload),
-        Ok(Forked::Parent(pid)) => adopt(shared, state, slot, pid),
+        Ok(ForkSide::Child) => raw_process::run_beside(raw_process, reserved, &payload),
+        Ok(ForkSide::Parent(pid)) => adopt(shared, state, slot, pid),
         Err(errno) => fail_slot(state, slot, failure::os("start a process", errno)),
     }
     shared.children.end_fork();

@@ -10,7 +10,7 @@ use crate::executor::process_tree::{self, kill_tree};
 use crate::executor::root::Root;
 use crate::executor::shared::Shared;
 use crate::sys::area::Area;
-use crate::sys::process::{self, Ending};
+use crate::sys::process::{self, ExitStatus};
 use crate::sys::slot::{Slot, SlotState};
 use crate::sys::{Errno, Sys, signal};
 use provium_protocol::op::OpClass;
@@ -158,7 +158,7 @@ impl Owner {
     // Ends.
 
     /// Handles the exit status of the raw process, which the main thread has collected.
-    pub(in crate::executor) fn note_end(&self, pid: i32, ending: Ending) {
+    pub(in crate::executor) fn note_end(&self, pid: i32, ending: ExitStatus) {
         let mut state = lock(&self.state);
         if state.pid() == Some(pid) {
             state.ending = Some(ending);
@@ -308,7 +308,7 @@ impl Owner {
         &self,
         index: usize,
         pid: i32,
-        ending: Ending,
+        ending: ExitStatus,
     ) -> bool {
         let mut state = lock(&self.state);
         let Some(used) = state.slots.get_mut(&index) else {

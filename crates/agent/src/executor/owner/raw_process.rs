@@ -11,7 +11,7 @@ use crate::executor::process_tree::kill_tree;
 use crate::executor::shared::Shared;
 use crate::failure;
 use crate::raw_process;
-use crate::sys::process::{self, Ending, Forked};
+use crate::sys::process::{self, ExitStatus, ForkSide};
 use crate::sys::signal;
 use crate::sys::slot::SlotState;
 use provium_protocol::Reply;
@@ -27,11 +27,11 @@ pub(super) fn fork(shared: &Shared, state: &mut State) {
     area.forget_end();
     shared.children.begin_fork();
     match process::fork(0) {
-        Ok(Forked::Child) => {
+        Ok(ForkSide::Child) => {
             let _ = process::set_limit(libc::RLIMIT_NOFILE, shared.descriptors);
             raw_process::become_raw_process(area)
         }
-        Ok(Forked::Parent(pid)) => {
+        Ok(ForkSide::Parent(pid)) => {
             state.raw_process = RawProcess::Running { pid, reaper: None };
             let child = Child::RawProcess(state.lane);
             if let Some(ending) = shared.children.adopt(pid, child) {
@@ -67,7 +67,7 @@ pub(super) fn changed(state: &mut State) {
 }
 
 /// It has ended, and was collected.
-pub(super) fn ended(shared: &Shared, state: &mut State, ending: Ending) {
+pub(super) fn ended(shared: &Shared, state: &mut State, ending: ExitStatus) {
     let how = match (state.executes(), state.is_being_killed) {
         (true, true) => "became another program, which was ended".to_owned(),
         (true, false) => format!("became another program, which {ending}"),
@@ -76,8 +76,8 @@ pub(super) fn ended(shared: &Shared, state: &mut State, ending: Ending) {
     lose(shared, state, &how);
     if state.is_worker() {
         let code = match ending {
-            Ending::Exited(code) => code,
-            Ending::Signalled(number) => 128 + number,
+            ExitStatus::Exited(code) => code,
+            ExitStatus::Signalled(number) => 128 + number,
         };
         shared.calls.worsen(state.lane, code);
     }

@@ -50,14 +50,14 @@ pub(super) struct OpenRequest {
 
 /// A request since it was posted.
 #[derive(Debug)]
-pub(super) struct Posted {
+pub(super) struct PostedRequest {
     pub(super) request: Request,
     pub(super) since: Instant,
     /// The caller was informed that it waits.
     informed: bool,
 }
 
-impl Posted {
+impl PostedRequest {
     pub(super) fn now(request: Request) -> Self {
         Self {
             request,

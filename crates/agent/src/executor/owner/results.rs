@@ -2,13 +2,13 @@
 
 use super::effect::Effect;
 use super::operations::{adopt, fail_slot};
-use super::request::Posted;
+use super::request::PostedRequest;
 use super::slot_use::message_of;
 use super::state::State;
 use super::workers;
 use crate::executor::process_tree::{self, kill_tree};
 use crate::executor::shared::Shared;
-use crate::executor::spawned::{ProcessKind, Spawned, SpawnedProcess};
+use crate::executor::spawned::{ProcessKind, SpawnedChild, SpawnedProcess};
 use crate::failure;
 use crate::raw_process;
 use crate::roots;
@@ -81,7 +81,7 @@ fn done(shared: &Shared, state: &mut State, index: usize) {
     // Its number is about to be known.
     let Some(pid) = pid else { return };
     let message = message_of(outcome.message, pid);
-    let is_posted = state.posted.as_ref().and_then(Posted::slot) == Some(index);
+    let is_posted = state.posted.as_ref().and_then(PostedRequest::slot) == Some(index);
     let Some(used) = state.slots.get_mut(&index) else {
         return;
     };
@@ -145,7 +145,7 @@ fn offered(shared: &Shared, state: &mut State, index: usize) {
     }
     used.handed_over = true;
     // Before the process continues: the main thread must be prepared for its end.
-    shared.handover.push(Spawned::Process(SpawnedProcess {
+    shared.handover.push(SpawnedChild::Process(SpawnedProcess {
         call: Arc::clone(&call),
         lane,
         pid,

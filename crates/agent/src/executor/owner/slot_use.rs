@@ -3,7 +3,7 @@
 use crate::executor::call::Call;
 use crate::sys::area::Area;
 use crate::sys::memory;
-use crate::sys::process::Ending;
+use crate::sys::process::ExitStatus;
 use crate::sys::slot::{Message, Ticket};
 use provium_protocol::Op;
 use provium_protocol::frame::MAX_MESSAGE;
@@ -18,7 +18,7 @@ pub(super) struct SlotUse {
     pub(super) op: Option<Op>,
     /// Once it is known.
     pub(super) pid: Option<i32>,
-    pub(super) ending: Option<Ending>,
+    pub(super) ending: Option<ExitStatus>,
     /// It was passed to the main thread, which answers the call.
     pub(super) handed_over: bool,
     pub(super) input_bytes: Option<Vec<u8>>,
@@ -60,8 +60,8 @@ impl SlotUse {
     }
 
     /// Whether the first process of a worker has ended because another one continues its work.
-    pub(super) fn is_succeeded(&self, ending: Ending) -> bool {
-        self.worker.as_ref().is_some_and(NewWorker::forks_again) && ending == Ending::Exited(0)
+    pub(super) fn is_succeeded(&self, ending: ExitStatus) -> bool {
+        self.worker.as_ref().is_some_and(NewWorker::forks_again) && ending == ExitStatus::Exited(0)
     }
 }
 

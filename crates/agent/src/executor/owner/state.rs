@@ -3,7 +3,7 @@
 use super::effect::Effect;
 use super::queued_op::QueuedOp;
 use super::raw_call::BackgroundCall;
-use super::request::{NOTIFY_AFTER, Posted, Request};
+use super::request::{NOTIFY_AFTER, PostedRequest, Request};
 use super::slot_use::SlotUse;
 use crate::executor::call::Call;
 use crate::executor::process_tree::{Stray, kill_tree};
@@ -11,7 +11,7 @@ use crate::executor::root::Root;
 use crate::executor::table::Table;
 use crate::failure::{self, OpResult};
 use crate::sys::area::{Area, Code, SLOTS, THREADS};
-use crate::sys::process::{self, Ending};
+use crate::sys::process::{self, ExitStatus};
 use crate::sys::slot::{SlotState, Ticket};
 use crate::sys::{Errno, Sys, raw};
 use provium_protocol::{Lane, Op, WireError};
@@ -47,7 +47,7 @@ pub(super) struct State {
     pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) raw_process: RawProcess,
     pub(super) generation: u64,
-    pub(super) posted: Option<Posted>,
+    pub(super) posted: Option<PostedRequest>,
     pub(super) exact: VecDeque<QueuedOp>,
     pub(super) operations: VecDeque<QueuedOp>,
     pub(super) slots: Table<usize, SlotUse>,
@@ -60,7 +60,7 @@ pub(super) struct State {
     /// Children that raw calls made, and descendants of commands that were signalled.
     pub(super) strays: Vec<Stray>,
     /// How the raw process ended, until that is handled.
-    pub(super) ending: Option<Ending>,
+    pub(super) ending: Option<ExitStatus>,
     /// The raw process could not be interrupted and is being killed.
     pub(super) is_being_killed: bool,
     /// Calls that wait for the end of the worker.
@@ -130,7 +130,7 @@ impl State {
     // Requests to the raw process.
 
     pub(super) fn post(&mut self, request: Request, code: Code, arguments: &[i64]) {
-        self.posted = Some(Posted::now(request));
+        self.posted = Some(PostedRequest::now(request));
         self.area.post(code, arguments);
     }
 
@@ -165,7 +165,7 @@ impl State {
 
     /// Whether the raw process is becoming another program.
     pub(super) fn executes(&self) -> bool {
-        self.posted.as_ref().is_some_and(Posted::executes)
+        self.posted.as_ref().is_some_and(PostedRequest::executes)
             || self.threads.values().any(|thread| thread.raw.executes())
     }
 

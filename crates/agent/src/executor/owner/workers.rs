@@ -7,7 +7,7 @@ use crate::executor::areas;
 use crate::executor::call::Call;
 use crate::executor::process_tree;
 use crate::executor::shared::Shared;
-use crate::executor::spawned::{Spawned, SpawnedWorker};
+use crate::executor::spawned::{SpawnedChild, SpawnedWorker};
 use crate::failure::{self, OpResult};
 use crate::raw_process;
 use crate::roots;
@@ -128,7 +128,7 @@ pub(super) fn reported(shared: &Shared, state: &mut State, index: usize) {
     let given = worker.spec.env.iter();
     env.extend(given.map(|(name, value)| (name.to_vec(), value.to_vec())));
     used.handed_over = true;
-    shared.handover.push(Spawned::Worker(SpawnedWorker {
+    shared.handover.push(SpawnedChild::Worker(SpawnedWorker {
         call,
         parent,
         slot: index,

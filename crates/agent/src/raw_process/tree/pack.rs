@@ -65,7 +65,7 @@ impl Packer {
         self.records.clear();
     }
 
-    fn look(&self, folder: RawFd, name: &CStr) -> Result<tree::Found, WireError> {
+    fn look(&self, folder: RawFd, name: &CStr) -> Result<tree::EntryStat, WireError> {
         tree::look(folder, name).map_err(|errno| self.path.error("stat", name.to_bytes(), errno))
     }
 

@@ -8,8 +8,8 @@ use super::address::{argument, words};
 use crate::error::LabError;
 use crate::guest::context::CallContext;
 use crate::guest::ops::GuestOps;
-use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
-use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::guest::stream::{ByteSource, ByteStream, ReadFuture, Site, StreamKind, StreamParts};
+use crate::resource::{Close, CloseFuture, CloseOrder, GuestKey, Registration, ResourceId, Scope};
 use provium_guest::{CallError, ConnectionReader};
 use provium_protocol::op::Address;
 use std::fmt;
@@ -55,7 +55,7 @@ impl Connection {
             Err(_) => return Err(context.given_up(limit).await),
         };
         let context = context.made_now()?.with_subject(subject.clone(), "next()");
-        let source = Box::new(FromServer {
+        let source = Box::new(ConnectionSource {
             reader: guest.reader(),
             context: context.clone(),
         });
@@ -156,7 +156,7 @@ impl Close for Connection {
         self.0.subject.clone()
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(async {
             Self::close(self).await;
             Ok(())
@@ -175,13 +175,13 @@ impl fmt::Debug for Connection {
 }
 
 /// What a server sends.
-struct FromServer {
+struct ConnectionSource {
     reader: ConnectionReader,
     context: CallContext,
 }
 
-impl ByteSource for FromServer {
-    fn read(&mut self) -> Reading<'_> {
+impl ByteSource for ConnectionSource {
+    fn read(&mut self) -> ReadFuture<'_> {
         Box::pin(async {
             let bytes = self.reader.next().await;
             self.context.explain(bytes).await

@@ -15,7 +15,7 @@ use crate::guest::ops::GuestOps;
 use crate::guest::stream::{OpenStreams, Site};
 use crate::guest::target::Target;
 use crate::lock::lock;
-use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, Registration, ResourceId, Scope};
 use provium_guest::{CallError, Connection};
 use provium_protocol::op::Address;
 use rustix::net::sockopt::set_socket_linger;
@@ -102,7 +102,7 @@ impl Close for Forward {
         self.subject.clone()
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         let task = lock(&self.task).take();
         Box::pin(async {
             if let Some(task) = task {
@@ -154,7 +154,7 @@ impl Link {
         let Ok(guest) = context.lane.connect(self.address.clone()).await else {
             return;
         };
-        let _open = Open::new(self);
+        let _open = ForwardedClient::new(self);
         if copy(&mut client, &guest).await.is_ok() {
             let _ = set_socket_linger(&client, None);
         }
@@ -162,25 +162,25 @@ impl Link {
 }
 
 /// Which side has ended a client's connection early.
-enum Broken {
+enum BrokenSide {
     Client,
     Guest,
 }
 
-impl From<io::Error> for Broken {
+impl From<io::Error> for BrokenSide {
     fn from(_: io::Error) -> Self {
         Self::Client
     }
 }
 
-impl From<CallError> for Broken {
+impl From<CallError> for BrokenSide {
     fn from(_: CallError) -> Self {
         Self::Guest
     }
 }
 
 /// Copies in both directions until both have ended.
-async fn copy(client: &mut TcpStream, guest: &Connection) -> Result<(), Broken> {
+async fn copy(client: &mut TcpStream, guest: &Connection) -> Result<(), BrokenSide> {
     let (mut from_client, mut to_client) = client.split();
     let upload = async {
         let writer = guest.writer();
@@ -192,7 +192,7 @@ async fn copy(client: &mut TcpStream, guest: &Connection) -> Result<(), Broken> 
             }
         }
         writer.finish();
-        Ok::<_, Broken>(())
+        Ok::<_, BrokenSide>(())
     };
     let download = async {
         let mut reader = guest.reader();
@@ -205,16 +205,16 @@ async fn copy(client: &mut TcpStream, guest: &Connection) -> Result<(), Broken> 
     tokio::try_join!(upload, download)?;
     // The server has everything by then.
     guest.ended().await;
-    guest.failure().map_or(Ok(()), |_| Err(Broken::Guest))
+    guest.failure().map_or(Ok(()), |_| Err(BrokenSide::Guest))
 }
 
 /// A client that is served, as an open stream of the VM.
-struct Open {
+struct ForwardedClient {
     id: ResourceId,
     streams: Arc<OpenStreams>,
 }
 
-impl Open {
+impl ForwardedClient {
     fn new(link: &Link) -> Self {
         let streams = Arc::clone(link.target.vm().open_streams());
         let id = ResourceId::next();
@@ -223,7 +223,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for ForwardedClient {
     fn drop(&mut self) {
         self.streams.remove(self.id);
     }

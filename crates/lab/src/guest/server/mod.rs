@@ -14,4 +14,4 @@ mod wait_for;
 
 pub use connection::Connection;
 pub use forward::forward;
-pub use wait_for::{Found, WaitCondition, WaitLimits, wait_for};
+pub use wait_for::{WaitCondition, WaitLimits, WaitMatch, wait_for};

@@ -41,7 +41,7 @@ pub struct WaitLimits {
 
 /// What was found.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum WaitMatch {
     /// The file.
     File(FileStat),
     /// The server accepts connections.
@@ -61,7 +61,7 @@ pub async fn wait_for(
     call: String,
     condition: WaitCondition,
     limits: WaitLimits,
-) -> Result<Found, LabError> {
+) -> Result<WaitMatch, LabError> {
     let context = CallContext::new(ops.target(), call)?;
     match condition {
         WaitCondition::Guest(condition) => in_guest(&context, condition, limits).await,
@@ -73,7 +73,7 @@ async fn in_guest(
     context: &CallContext,
     condition: Condition,
     limits: WaitLimits,
-) -> Result<Found, LabError> {
+) -> Result<WaitMatch, LabError> {
     let deadline = Instant::now() + limits.timeout;
     // A slow guest may answer late, one that hangs never does.
     let grace = context.target.vm().scale_timeout(KILL_GRACE);
@@ -90,9 +90,9 @@ async fn in_guest(
             return Err(context.given_up(limits.timeout).await);
         };
         match context.explain(reply).await? {
-            WaitResult::File(stat) => return Ok(Found::File(stat)),
-            WaitResult::Server => return Ok(Found::Server),
-            WaitResult::Processes(ids) => return Ok(Found::Processes(ids)),
+            WaitResult::File(stat) => return Ok(WaitMatch::File(stat)),
+            WaitResult::Server => return Ok(WaitMatch::Server),
+            WaitResult::Processes(ids) => return Ok(WaitMatch::Processes(ids)),
             WaitResult::TimedOut { errno } if Instant::now() >= deadline => {
                 return Err(not_met(context, limits, &errno::describe(errno)));
             }
@@ -106,12 +106,12 @@ async fn succeeds(
     ops: &GuestOps,
     command: CommandSpec,
     limits: WaitLimits,
-) -> Result<Found, LabError> {
+) -> Result<WaitMatch, LabError> {
     let deadline = Instant::now() + limits.timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let last = match ops.run(command.clone(), Some(left.max(LEAST))).await {
-            Ok(result) if result.ok() => return Ok(Found::Command(Box::new(result))),
+            Ok(result) if result.ok() => return Ok(WaitMatch::Command(Box::new(result))),
             Ok(result) => described(&result),
             // Its program may not be there yet.
             Err(LabError::Guest { errno, detail, .. }) => {

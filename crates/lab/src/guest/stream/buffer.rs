@@ -202,7 +202,7 @@ impl Buffer {
 mod tests {
     use super::*;
     use crate::guest::stream::search::Needle;
-    use crate::guest::stream::source::Reading;
+    use crate::guest::stream::source::ReadFuture;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
@@ -210,7 +210,7 @@ mod tests {
     struct Pieces(VecDeque<Vec<u8>>);
 
     impl ByteSource for Pieces {
-        fn read(&mut self) -> Reading<'_> {
+        fn read(&mut self) -> ReadFuture<'_> {
             Box::pin(async { Ok(self.0.pop_front()) })
         }
     }

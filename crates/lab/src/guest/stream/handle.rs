@@ -6,7 +6,7 @@ use crate::guest::stream::changes::describe;
 use crate::guest::stream::open_streams::{OpenStreams, Site};
 use crate::guest::stream::search::{FoundBy, Needle, Search};
 use crate::guest::stream::source::ByteSource;
-use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, Registration, ResourceId, Scope};
 use provium_guest::{ChangeList, FileChanges};
 use std::fmt;
 use std::future::Future;
@@ -140,8 +140,8 @@ impl ByteStream {
             Ok((!next.is_empty()).then_some(next))
         };
         match self.bounded(deadline, read).await {
-            Bounded::Done(result) => result,
-            Bounded::TimedOut | Bounded::Closed => Ok(None),
+            BoundedWait::Done(result) => result,
+            BoundedWait::TimedOut | BoundedWait::Closed => Ok(None),
         }
     }
 
@@ -222,9 +222,11 @@ impl ByteStream {
             Err(LabError::invalid(self.subject(), &shown, why))
         };
         match self.bounded(deadline, read).await {
-            Bounded::Done(result) => result,
-            Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
-            Bounded::TimedOut => {
+            BoundedWait::Done(result) => result,
+            BoundedWait::Closed => {
+                Err(LabError::gone(self.subject(), &shown, self.0.kind.closed()))
+            }
+            BoundedWait::TimedOut => {
                 let seen = match self.0.buffer.try_lock() {
                     // What was there when the time was up is searched, so that a time of 0 finds it.
                     Ok(mut buffer) => match buffer.find_ready(&mut search, most) {
@@ -307,16 +309,16 @@ impl ByteStream {
         self.0.open.remove(self.0.id);
     }
 
-    async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Bounded<T> {
+    async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> BoundedWait<T> {
         let mut closed = self.0.closed.subscribe();
         if *closed.borrow() {
-            return Bounded::Closed;
+            return BoundedWait::Closed;
         }
         tokio::select! {
             biased;
-            done = work => Bounded::Done(done),
-            _ = closed.wait_for(|closed| *closed) => Bounded::Closed,
-            () = tokio::time::sleep_until(deadline) => Bounded::TimedOut,
+            done = work => BoundedWait::Done(done),
+            _ = closed.wait_for(|closed| *closed) => BoundedWait::Closed,
+            () = tokio::time::sleep_until(deadline) => BoundedWait::TimedOut,
         }
     }
 }
@@ -332,7 +334,7 @@ impl WeakStream {
     }
 }
 
-enum Bounded<T> {
+enum BoundedWait<T> {
     Done(T),
     Closed,
     TimedOut,
@@ -355,7 +357,7 @@ impl Close for Inner {
         format!("{} made at {}", self.subject, self.site)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(async {
             self.close_now().await;
             Ok(())
@@ -378,13 +380,13 @@ impl fmt::Debug for ByteStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::stream::source::Reading;
+    use crate::guest::stream::source::ReadFuture;
     use tokio::sync::mpsc;
 
     struct Pieces(mpsc::UnboundedReceiver<&'static str>);
 
     impl ByteSource for Pieces {
-        fn read(&mut self) -> Reading<'_> {
+        fn read(&mut self) -> ReadFuture<'_> {
             Box::pin(async { Ok(self.0.recv().await.map(|text| text.as_bytes().to_vec())) })
         }
     }
@@ -521,7 +523,7 @@ mod tests {
     struct Zeros(usize);
 
     impl ByteSource for Zeros {
-        fn read(&mut self) -> Reading<'_> {
+        fn read(&mut self) -> ReadFuture<'_> {
             Box::pin(async {
                 let more = self.0 > 0;
                 self.0 = self.0.saturating_sub(1);

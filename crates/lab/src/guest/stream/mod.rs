@@ -19,7 +19,7 @@ mod source;
 pub(crate) use handle::{StreamParts, WeakStream};
 pub(crate) use open_streams::OpenStreams;
 pub(crate) use search::shown;
-pub(crate) use source::{ByteSource, Reading};
+pub(crate) use source::{ByteSource, ReadFuture};
 
 pub use handle::{ByteStream, StreamKind};
 pub use open_streams::Site;

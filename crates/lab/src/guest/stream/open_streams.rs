@@ -23,10 +23,10 @@ impl fmt::Display for Site {
 
 /// The streams of a VM that are open, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct OpenStreams(Mutex<BTreeMap<ResourceId, Open>>);
+pub(crate) struct OpenStreams(Mutex<BTreeMap<ResourceId, OpenStream>>);
 
 #[derive(Debug)]
-struct Open {
+struct OpenStream {
     subject: String,
     site: Site,
     reads_guest: bool,
@@ -44,7 +44,7 @@ impl OpenStreams {
     }
 
     fn insert(&self, id: ResourceId, subject: &str, site: &Site, reads_guest: bool) {
-        let open = Open {
+        let open = OpenStream {
             subject: subject.to_owned(),
             site: site.clone(),
             reads_guest,

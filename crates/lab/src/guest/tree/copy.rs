@@ -1,8 +1,8 @@
 //! Copying directories: records between a thread that does the host's file I/O and the guest.
 
 use super::outcome::{HostError, TreeSummary};
-use super::pack::{Stopped, pack};
-use super::unpack::{Unpacked, unpack};
+use super::pack::{PackError, pack};
+use super::unpack::{UnpackError, unpack};
 use crate::error::LabError;
 use crate::guest::context::CallContext;
 use crate::guest::describe::quoted;
@@ -40,8 +40,8 @@ pub async fn push_dir(
     let summary = match joined(packing.await) {
         Ok(summary) => Some(summary),
         // The guest has ended the copy, and says why below.
-        Err(Stopped::Closed) => None,
-        Err(Stopped::Failed(error)) => return Err(on_host(&context, error)),
+        Err(PackError::Closed) => None,
+        Err(PackError::Failed(error)) => return Err(on_host(&context, error)),
     };
     if let Some(upload) = upload {
         context.explain_start(upload.finish().await).await?;
@@ -81,8 +81,8 @@ pub async fn pull_dir(
     context.explain_start(received).await?;
     match unpacked {
         Ok(summary) => Ok(summary),
-        Err(Unpacked::Host(error)) => Err(on_host(&context, error)),
-        Err(Unpacked::Tree(error)) => Err(context.invalid(error.to_string())),
+        Err(UnpackError::Host(error)) => Err(on_host(&context, error)),
+        Err(UnpackError::Tree(error)) => Err(context.invalid(error.to_string())),
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 const GATHERED: usize = 128 * 1024;
 
 /// Why packing ended early.
-pub(super) enum Stopped {
+pub(super) enum PackError {
     /// The receiver takes no more.
     Closed,
     /// The host's files cannot be read.
@@ -25,7 +25,7 @@ pub(super) enum Stopped {
 }
 
 /// Sends a directory and all that is in it, in the order of the names. Blocks.
-pub(super) fn pack(path: &Path, to: &mpsc::Sender<Vec<u8>>) -> Result<TreeSummary, Stopped> {
+pub(super) fn pack(path: &Path, to: &mpsc::Sender<Vec<u8>>) -> Result<TreeSummary, PackError> {
     let mut packer = Packer {
         root: path,
         to,
@@ -50,7 +50,7 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    fn add(&mut self, record: TreeRecord<'_>) -> Result<(), Stopped> {
+    fn add(&mut self, record: TreeRecord<'_>) -> Result<(), PackError> {
         record.encode(&mut self.records);
         if self.records.len() < GATHERED {
             return Ok(());
@@ -58,17 +58,19 @@ impl Packer<'_> {
         self.flush()
     }
 
-    fn flush(&mut self) -> Result<(), Stopped> {
+    fn flush(&mut self) -> Result<(), PackError> {
         let room = Vec::with_capacity(2 * GATHERED);
         let records = std::mem::replace(&mut self.records, room);
-        self.to.blocking_send(records).map_err(|_| Stopped::Closed)
+        self.to
+            .blocking_send(records)
+            .map_err(|_| PackError::Closed)
     }
 
-    fn stat(&self, path: &Path) -> Result<fs::Metadata, Stopped> {
+    fn stat(&self, path: &Path) -> Result<fs::Metadata, PackError> {
         fs::metadata(path).map_err(|error| failed("read", path, error))
     }
 
-    fn directory(&mut self, path: &Path, depth: usize) -> Result<(), Stopped> {
+    fn directory(&mut self, path: &Path, depth: usize) -> Result<(), PackError> {
         if depth > MAX_DEPTH {
             let deep = io::Error::other(TreeError::Depth);
             return Err(failed("copy", path, deep));
@@ -85,7 +87,7 @@ impl Packer<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, path: &Path, name: OsString, depth: usize) -> Result<(), Stopped> {
+    fn entry(&mut self, path: &Path, name: OsString, depth: usize) -> Result<(), PackError> {
         let found = match fs::symlink_metadata(path) {
             // It was deleted meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -123,7 +125,7 @@ impl Packer<'_> {
     }
 
     /// A file with its content, but for its holes.
-    fn file(&mut self, path: &Path, name: &std::ffi::CStr) -> Result<(), Stopped> {
+    fn file(&mut self, path: &Path, name: &std::ffi::CStr) -> Result<(), PackError> {
         let read = |error: io::Error| failed("read", path, error);
         // It may have become a FIFO since, or a link to somewhere else.
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
@@ -181,8 +183,8 @@ impl Packer<'_> {
     }
 }
 
-fn failed(tried: &'static str, path: &Path, source: io::Error) -> Stopped {
-    Stopped::Failed(HostError {
+fn failed(tried: &'static str, path: &Path, source: io::Error) -> PackError {
+    PackError::Failed(HostError {
         tried,
         path: path.to_string_lossy().into_owned(),
         source,

@@ -32,14 +32,14 @@ const NEW_FILE: OFlags = OFlags::WRONLY
 const KEPT: u32 = 0o1777;
 
 /// Why unpacking ended early.
-pub(super) enum Unpacked {
+pub(super) enum UnpackError {
     /// The host refused.
     Host(HostError),
     /// The records are not a tree.
     Tree(TreeError),
 }
 
-impl From<TreeError> for Unpacked {
+impl From<TreeError> for UnpackError {
     fn from(error: TreeError) -> Self {
         Self::Tree(error)
     }
@@ -50,7 +50,7 @@ impl From<TreeError> for Unpacked {
 pub(super) fn unpack(
     path: &Path,
     mut records: mpsc::Receiver<Vec<u8>>,
-) -> Result<TreeSummary, Unpacked> {
+) -> Result<TreeSummary, UnpackError> {
     let mut decoder = TreeDecoder::new();
     let mut unpacker = None;
     while let Some(piece) = records.blocking_recv() {
@@ -93,9 +93,9 @@ struct Unpacker {
 }
 
 impl Unpacker {
-    fn open(path: &Path) -> Result<Self, Unpacked> {
+    fn open(path: &Path) -> Result<Self, UnpackError> {
         let failed = |tried, source| {
-            Unpacked::Host(HostError {
+            UnpackError::Host(HostError {
                 tried,
                 path: path.to_string_lossy().into_owned(),
                 source,
@@ -114,7 +114,7 @@ impl Unpacker {
         })
     }
 
-    fn folder(&self) -> Result<BorrowedFd<'_>, Unpacked> {
+    fn folder(&self) -> Result<BorrowedFd<'_>, UnpackError> {
         let current = self.folders.last().map(|folder| folder.fd.as_fd());
         Ok(current.ok_or(TreeError::Malformed)?)
     }
@@ -123,7 +123,7 @@ impl Unpacker {
         self.path.join(std::ffi::OsStr::from_bytes(name.to_bytes()))
     }
 
-    fn apply(&mut self, record: &TreeRecord<'_>) -> Result<(), Unpacked> {
+    fn apply(&mut self, record: &TreeRecord<'_>) -> Result<(), UnpackError> {
         if !matches!(record, TreeRecord::Data { .. }) {
             self.end_file()?;
         }
@@ -183,7 +183,7 @@ impl Unpacker {
         }
     }
 
-    fn enter(&mut self, name: &CStr) -> Result<(), Unpacked> {
+    fn enter(&mut self, name: &CStr) -> Result<(), UnpackError> {
         let (folder, path) = (self.folder()?, self.named(name));
         let is_new = match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
             Err(Errno::EXIST) => false,
@@ -199,7 +199,7 @@ impl Unpacker {
         Ok(())
     }
 
-    fn end_folder(&mut self, metadata: Metadata) -> Result<(), Unpacked> {
+    fn end_folder(&mut self, metadata: Metadata) -> Result<(), UnpackError> {
         match self.folders.pop() {
             Some(Folder { fd, is_new: true }) => set_metadata(&fd, metadata)
                 .map_err(|errno| failed("set the metadata of", &self.path, errno)),
@@ -207,7 +207,7 @@ impl Unpacker {
         }
     }
 
-    fn data(&mut self, mut offset: u64, bytes: &[u8]) -> Result<(), Unpacked> {
+    fn data(&mut self, mut offset: u64, bytes: &[u8]) -> Result<(), UnpackError> {
         let file = self.file.as_ref().ok_or(TreeError::Malformed)?;
         self.summary.bytes += bytes.len() as u64;
         let mut rest = bytes;
@@ -225,7 +225,7 @@ impl Unpacker {
         Ok(())
     }
 
-    fn end_file(&mut self) -> Result<(), Unpacked> {
+    fn end_file(&mut self) -> Result<(), UnpackError> {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
@@ -236,8 +236,8 @@ impl Unpacker {
     }
 }
 
-fn failed(tried: &'static str, path: &Path, errno: Errno) -> Unpacked {
-    Unpacked::Host(HostError {
+fn failed(tried: &'static str, path: &Path, errno: Errno) -> UnpackError {
+    UnpackError::Host(HostError {
         tried,
         path: path.to_string_lossy().into_owned(),
         source: io::Error::from(errno),
@@ -316,8 +316,8 @@ mod tests {
         sender.blocking_send(bytes).unwrap();
         drop(sender);
         unpack(path, receiver).map_err(|error| match error {
-            Unpacked::Host(error) => format!("{error}: {}", error.source),
-            Unpacked::Tree(error) => error.to_string(),
+            UnpackError::Host(error) => format!("{error}: {}", error.source),
+            UnpackError::Tree(error) => error.to_string(),
         })
     }
 
@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_read_is_named() {
         let (sender, _receiver) = mpsc::channel(1);
-        let Err(super::super::pack::Stopped::Failed(error)) =
+        let Err(super::super::pack::PackError::Failed(error)) =
             pack(Path::new("/nonexistent/dir"), &sender)
         else {
             panic!("it does not exist");

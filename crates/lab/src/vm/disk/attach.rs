@@ -8,7 +8,7 @@ use crate::vm::disk::declared::{MOST_DISKS, declare_disks};
 use crate::vm::disk::handle::{Disk, Disks};
 use crate::vm::disk::setup::{DiskSetupError, GuestView, settle_disks};
 use crate::vm::handle::Vm;
-use crate::vm::running::Running;
+use crate::vm::running::RunningMachine;
 use crate::vm::state::Stage;
 use provium_disk::{DiskError, SECTOR};
 use provium_vmm::{DiskSlot, VmmError};
@@ -120,7 +120,7 @@ fn write_content(disk: &provium_disk::Disk, mut content: Vec<u8>) -> Result<(), 
 }
 
 /// Plugs it into the machine of a VM that runs.
-async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), LabError> {
+async fn plug(vm: &Vm, running: &Arc<RunningMachine>, mut disk: VmDisk) -> Result<(), LabError> {
     let failed = |error: DiskSetupError| LabError::host(vm.subject(), ATTACH, error);
     let mut disks = vm.0.disks.list();
     let used = running.machine.disks();

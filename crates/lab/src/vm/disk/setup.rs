@@ -5,7 +5,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::SavedVm;
 use crate::vm::handle::Vm;
-use crate::vm::running::Running;
+use crate::vm::running::RunningMachine;
 use crate::vm::state::VmCore;
 use futures_util::future::try_join_all;
 use provium_guest::{CallError, Channel};
@@ -29,7 +29,7 @@ pub(crate) enum DiskSetupError {
 
 /// When a machine was given its disks, apart from that of the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Inserted {
+pub(crate) enum InsertTime {
     /// Its kernel has found them.
     BeforeBoot,
     /// Its guest has booted with empty disks in their places, which were these, and only the host has used it since then.
@@ -110,17 +110,17 @@ impl MachineDisks {
     pub(crate) async fn settle(
         &self,
         channel: &Channel,
-        inserted: Inserted,
+        inserted: InsertTime,
     ) -> Result<(), DiskSetupError> {
         let mut disks = self.list();
         if disks.is_empty() {
             return Ok(());
         }
         let found = |disk: &VmDisk| match &inserted {
-            Inserted::AfterBoot(empty) if !disk.is_root() => GuestView::Empty {
+            InsertTime::AfterBoot(empty) if !disk.is_root() => GuestView::Empty {
                 serial: disk.slot.and_then(|slot| serial_of(empty, slot)),
             },
-            Inserted::AfterBoot(_) | Inserted::BeforeBoot => GuestView::Current,
+            InsertTime::AfterBoot(_) | InsertTime::BeforeBoot => GuestView::Current,
         };
         settle_disks(channel, &mut disks, found).await?;
         *lock(&self.list) = disks;
@@ -207,7 +207,7 @@ fn filesystem(disk: &VmDisk) -> String {
 /// Connects QEMU again to the disks whose connections were broken, which it does not do by itself; which they were.
 pub(crate) async fn connect_lost_disks(
     vm: &Vm,
-    running: &Running,
+    running: &RunningMachine,
 ) -> Result<Vec<DiskId>, DiskSetupError> {
     let mut connected = Vec::new();
     for disk in vm.0.disks.list() {
@@ -223,7 +223,7 @@ pub(crate) async fn connect_lost_disks(
 }
 
 /// Makes a guest that has booted again, on the machine that it had, see its disks.
-pub(crate) async fn settle_again(vm: &Vm, running: &Running) -> Result<(), LabError> {
+pub(crate) async fn settle_again(vm: &Vm, running: &RunningMachine) -> Result<(), LabError> {
     let failed = |error| LabError::host(vm.subject(), "reset()", error);
     let mut disks = vm.0.disks.list();
     if disks.is_empty() {

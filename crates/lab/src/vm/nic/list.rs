@@ -1,6 +1,6 @@
 //! The NICs of a VM: which bridges it is attached to, whether or not it runs.
 
-use crate::network::{Bridge, NicAddresses, Surroundings};
+use crate::network::{Bridge, BridgeContext, NicAddresses};
 use crate::resource::ResourceId;
 use provium_switch::PortId;
 use provium_vmm::NicSlot;
@@ -19,7 +19,7 @@ pub(crate) struct VmNic {
     /// Whether its link is connected.
     pub(crate) is_connected: bool,
     /// What the bridge is about to be, while it is being restored; `None`: it is as it is.
-    pub(crate) coming: Option<Arc<Surroundings>>,
+    pub(crate) coming: Option<Arc<BridgeContext>>,
 }
 
 /// The NICs of a VM, in the order of their attachment.
@@ -32,10 +32,10 @@ impl VmNic {
     }
 
     /// What its bridge gives the guest.
-    pub(crate) fn surroundings(&self) -> Surroundings {
+    pub(crate) fn bridge_context(&self) -> BridgeContext {
         match &self.coming {
-            Some(coming) => Surroundings::clone(coming),
-            None => Surroundings::of(&self.bridge),
+            Some(coming) => BridgeContext::clone(coming),
+            None => BridgeContext::of(&self.bridge),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::resource::ResourceId;
 use crate::save::host_name;
 use crate::vm::handle::Vm;
 use crate::vm::nic::list::VmNic;
-use crate::vm::running::Running;
+use crate::vm::running::RunningMachine;
 use crate::vm::state::{Stage, VmCore};
 use futures_util::future::BoxFuture;
 use provium_guest::{CallError, Channel};
@@ -71,7 +71,7 @@ fn network_request(nics: &[VmNic], waits: bool) -> SetNetwork {
 /// The routes of a NIC on a bridge: to the bridges that it is routed to, and, with an uplink, to everything else.
 fn routes(nic: &VmNic) -> Vec<Route> {
     let gateway = nic.bridge.subnet().gateway();
-    let surroundings = nic.surroundings();
+    let context = nic.bridge_context();
     let to = |address: IpAddr, prefix: u8| Route {
         destination: InterfaceAddress { address, prefix },
         gateway: match address {
@@ -80,11 +80,11 @@ fn routes(nic: &VmNic) -> Vec<Route> {
         },
     };
     let mut routes = Vec::new();
-    for subnet in surroundings.routes {
+    for subnet in context.routes {
         routes.push(to(subnet.ipv4_address().into(), subnet.ipv4_prefix()));
         routes.push(to(subnet.ipv6_address().into(), PREFIX_V6));
     }
-    if surroundings.has_uplink {
+    if context.has_uplink {
         routes.push(to(Ipv4Addr::UNSPECIFIED.into(), 0));
     }
     routes
@@ -96,7 +96,7 @@ fn host_entries(nics: &[VmNic]) -> Vec<HostEntry> {
     let mut short_names: Vec<String> = Vec::new();
     for nic in nics {
         let bridge = host_name(nic.bridge.name());
-        for entry in nic.surroundings().members {
+        for entry in nic.bridge_context().members {
             let member = host_name(&entry.name);
             let mut names = vec![format!("{member}.{bridge}")];
             if !short_names.contains(&member) {
@@ -209,7 +209,7 @@ pub(crate) async fn settle_network(vm: &Vm, call: &str) -> Result<(), LabError> 
 pub(crate) async fn reconcile_network(
     vm: &Vm,
     call: &str,
-    running: &Running,
+    running: &RunningMachine,
 ) -> Result<(), LabError> {
     running.network_is_stale.store(false, Ordering::Release);
     let leaving: Vec<NicSlot> = std::mem::take(&mut *lock(&running.leaving_nics));

@@ -13,10 +13,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long `expect` waits that is given no time.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a write may take that is given no time.
-const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of `expect` and `expect_any`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The timeout of `write`.
+const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A console as Lua holds it.
 #[derive(Clone)]
@@ -136,7 +136,9 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
     class
         .async_method("expect", |lua, this, args| async move {
             let text = args.text_to_find(0)?;
-            let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
+            let timeout = args
+                .opt_duration(1, "the timeout")?
+                .unwrap_or(DEFAULT_TIMEOUT);
             this.console()?.expect(&text, timeout).await?;
             Ok(lua.create_string(text)?)
         })?
@@ -152,7 +154,9 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
                 return Err(LuaError::argument(text));
             }
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
-            let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
+            let timeout = args
+                .opt_duration(1, "the timeout")?
+                .unwrap_or(DEFAULT_TIMEOUT);
             Ok(this.console()?.expect_any(&texts, timeout).await? + 1)
         })?
         .async_method("never", |_, this, args| async move {
@@ -167,7 +171,9 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
                 let text = "option `timeout_ms` is not for a console; write timeout = \"500ms\"";
                 return Err(LuaError::argument(text));
             }
-            let timeout = options.duration("timeout")?.unwrap_or(WRITE_PATIENCE);
+            let timeout = options
+                .duration("timeout")?
+                .unwrap_or(DEFAULT_WRITE_TIMEOUT);
             Ok(this.console()?.write(&data, timeout).await?)
         })?
         .async_method("close", |_, this, _| async move {

@@ -20,8 +20,8 @@ use provium_lab::{Member, MemberKind};
 use provium_pool::Claim;
 use std::time::Duration;
 
-/// How long a barrier waits that is given no time.
-const BARRIER_PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of a barrier.
+const DEFAULT_BARRIER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes the class and `provium`.
 pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
@@ -215,7 +215,7 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             let count = args.unsigned(1, "the count")?;
             let timeout = args
                 .opt_duration(2, "the timeout")?
-                .unwrap_or(BARRIER_PATIENCE);
+                .unwrap_or(DEFAULT_BARRIER_TIMEOUT);
             // Tests that run side by side do not meet each other.
             let (scope, _) = call_site(&lua);
             let apart = file_data::<Settings>(&lua).parallel.get();

@@ -13,7 +13,7 @@ use crate::binding::raise::LuaError;
 use crate::binding::values::bytes_of;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Value, Variadic};
 use provium_lab::request::{Address, Condition, Stat};
-use provium_lab::{Connection, Found, WaitCondition, WaitLimits};
+use provium_lab::{Connection, WaitCondition, WaitLimits, WaitMatch};
 use serde_bytes::ByteBuf;
 use std::time::Duration;
 
@@ -173,11 +173,11 @@ fn wanted(args: &Args) -> std::result::Result<(String, WaitCondition, WaitLimits
     Ok((call, condition, limits))
 }
 
-fn found_values(lua: &Lua, found: Found) -> Result<MultiValue> {
+fn found_values(lua: &Lua, found: WaitMatch) -> Result<MultiValue> {
     match found {
-        Found::File(stat) => stat_table(lua, &stat)?.into_lua_multi(lua),
-        Found::Server => true.into_lua_multi(lua),
-        Found::Processes(ids) => Variadic::from_iter(ids).into_lua_multi(lua),
-        Found::Command(ran) => result::value(lua, *ran)?.into_lua_multi(lua),
+        WaitMatch::File(stat) => stat_table(lua, &stat)?.into_lua_multi(lua),
+        WaitMatch::Server => true.into_lua_multi(lua),
+        WaitMatch::Processes(ids) => Variadic::from_iter(ids).into_lua_multi(lua),
+        WaitMatch::Command(ran) => result::value(lua, *ran)?.into_lua_multi(lua),
     }
 }

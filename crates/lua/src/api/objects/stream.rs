@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a call waits that is given no time.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long `drain` waits for more.
-const QUIET: Duration = Duration::from_millis(500);
+/// The timeout of calls that wait for text or for the next bytes.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long nothing may arrive until `drain` returns.
+const DEFAULT_QUIET_TIME: Duration = Duration::from_millis(500);
 /// How many bytes are gathered, while they are there, before a pattern is tried on them.
 const FIRST_TRY: usize = 64 * 1024;
 
@@ -115,7 +115,9 @@ pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>>
     let find: Function = class.lua().globals().get::<Table>("string")?.get("find")?;
     class
         .async_method("next", |lua, this, args| async move {
-            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
+            let timeout = args
+                .opt_duration(0, "the timeout")?
+                .unwrap_or(DEFAULT_TIMEOUT);
             let piece = this.stream().next(timeout).await?;
             Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
         })?
@@ -138,7 +140,9 @@ pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>>
             async move { expect_match(&lua, &this, &find, &args).await }
         })?
         .async_method("drain", |lua, this, args| async move {
-            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
+            let timeout = args
+                .opt_duration(0, "the timeout")?
+                .unwrap_or(DEFAULT_QUIET_TIME);
             let pieces = this.stream().drain(timeout).await?;
             let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
             Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
@@ -175,7 +179,8 @@ fn word_of(change: NoticeKind) -> &'static str {
 fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
     Ok((
         args.text_to_find(0)?,
-        args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE),
+        args.opt_duration(1, "the timeout")?
+            .unwrap_or(DEFAULT_TIMEOUT),
     ))
 }
 
@@ -199,7 +204,9 @@ async fn expect_match(
     if let Value::String(text) = &pattern {
         pattern::check(&text.as_bytes()).map_err(|why| bad_pattern(&pattern, &why))?;
     }
-    let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
+    let timeout = args
+        .opt_duration(1, "the timeout")?
+        .unwrap_or(DEFAULT_TIMEOUT);
     let deadline = Instant::now() + timeout;
     let mut tried = None;
     loop {
@@ -223,7 +230,7 @@ async fn expect_match(
         if let Some((end, captures)) = try_pattern(lua, find, &held, &pattern)? {
             let left = deadline
                 .saturating_duration_since(Instant::now())
-                .max(QUIET);
+                .max(DEFAULT_QUIET_TIME);
             let consume = move |bytes: &[u8], _| Some(end.min(bytes.len()));
             stream
                 .wait_match("expect_match", &shown_pattern, left, consume)

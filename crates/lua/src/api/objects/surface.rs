@@ -78,7 +78,8 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
                 .filter(|fd| *fd >= 0)
                 .ok_or_else(|| {
                     LuaError::argument(format!(
-                        "the descriptor (or file): {number} is out of range"
+                        "the descriptor (or file): must be from 0 to {}, got {number}",
+                        i32::MAX
                     ))
                 })?;
             let tail = this.surface().fd_stream(&scope, fd, site).await?;

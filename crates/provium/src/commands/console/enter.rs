@@ -1,6 +1,6 @@
 //! Boots or restores the VM, runs the session in it, and ends everything.
 
-use super::session::{self, Ending, SessionError, Window};
+use super::session::{self, SessionEnd, SessionError, Window};
 use super::shell;
 use crate::commands::kept;
 use crate::commands::runtime::{SHUTDOWN, runtime};
@@ -8,14 +8,14 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::{Context, MachineSettings, from_start};
 use crate::interrupt::Interrupts;
-use crate::lowargs::{ConsoleArgs, MachineArgs, PlainArgs, Push};
-use crate::machines::{self, MachineMeans};
+use crate::lowargs::{ConsoleArgs, MachineArgs, PlainArgs, PushOption};
+use crate::machines::{self, MachineSetup};
 use crate::{diagnostics, terminal};
 use provium_events::printable::{one_line, text_of};
 use provium_events::{Event, Sink};
 use provium_lab::{
-    Attached, Environment, KeptFailure, KeptFailures, KeptState, KeptVm, Lab, LabError, RunStatus,
-    Scope, Vm, VmOptions, push_dir,
+    AttachedProcess, Environment, KeptFailure, KeptFailures, KeptState, KeptVm, Lab, LabError,
+    RunStatus, Scope, Vm, VmOptions, push_dir,
 };
 use provium_pool::Pool;
 use provium_report::notice_line;
@@ -169,7 +169,7 @@ async fn environment(
 ) -> Result<Arc<Environment>, Failure> {
     let names = [context.config.profile(profile)?.name.clone()].into();
     let progress = Arc::new(machines::PrintedProgress);
-    let MachineMeans {
+    let MachineSetup {
         profiles,
         outputs,
         host,
@@ -212,11 +212,11 @@ async fn announced<T>(what: &str, work: impl Future<Output = T>) -> T {
 async fn enter(
     vm: &Vm,
     took: Duration,
-    pushes: &[Push],
+    pushes: &[PushOption],
     words: Vec<OsString>,
 ) -> Result<Exit, Failure> {
     let ops = vm.ops();
-    for Push { host, guest } in pushes {
+    for PushOption { host, guest } in pushes {
         let host = from_start(host);
         if host.is_dir() {
             push_dir(&ops, &host, guest.as_bytes()).await?;
@@ -231,7 +231,7 @@ async fn enter(
     };
     let window = Window::watch()?;
     let spec = shell::command(words, tty, window.size());
-    let attached = match Attached::start(&ops, spec).await {
+    let attached = match AttachedProcess::start(&ops, spec).await {
         Ok(attached) => attached,
         // The program does not exist or cannot be executed, as with exit code 127 of a shell.
         Err(error @ LabError::Guest { .. }) => return Ok(failed(error)),
@@ -248,12 +248,12 @@ async fn enter(
         session::with_pipes(attached).await
     };
     match ended {
-        Ok(Ending::Ended(RunStatus::Exited(0))) => Ok(Exit::Passed),
-        Ok(Ending::Ended(status)) => {
+        Ok(SessionEnd::Ended(RunStatus::Exited(0))) => Ok(Exit::Passed),
+        Ok(SessionEnd::Ended(status)) => {
             terminal::error(&format!("provium: {what} {}\n", in_words(status)));
             Ok(Exit::Failed)
         }
-        Ok(Ending::Left) => Ok(Exit::Interrupted),
+        Ok(SessionEnd::Left) => Ok(Exit::Interrupted),
         Err(SessionError::Guest(error)) => Ok(failed(error)),
         Err(SessionError::Host(failure)) => Err(failure),
     }

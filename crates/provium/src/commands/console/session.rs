@@ -5,7 +5,7 @@ use super::local::{self, Writer};
 use crate::failure::Failure;
 use crate::terminal::{self, RawMode};
 use provium_lab::{
-    Attached, CommandInput, CommandOutput, CommandTerminal, LabError, RunStatus, WindowSize,
+    AttachedProcess, CommandInput, CommandOutput, CommandTerminal, LabError, RunStatus, WindowSize,
 };
 use std::convert::Infallible;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,7 +16,7 @@ const LEAVE: u8 = 0x1d;
 
 /// How a session ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum SessionEnd {
     /// The command has ended.
     Ended(RunStatus),
     /// The user has left it, or the reader of its output has gone away.
@@ -80,16 +80,16 @@ impl Window {
 }
 
 /// Runs a session with pipes.
-pub(super) async fn with_pipes(attached: Attached) -> Result<Ending, SessionError> {
+pub(super) async fn with_pipes(attached: AttachedProcess) -> Result<SessionEnd, SessionError> {
     let streams = Streams::open()?;
     connect(attached, streams, None).await
 }
 
 /// Runs a session on the user's terminal, which is in raw mode meanwhile.
 pub(super) async fn on_terminal(
-    attached: Attached,
+    attached: AttachedProcess,
     window: Window,
-) -> Result<Ending, SessionError> {
+) -> Result<SessionEnd, SessionError> {
     let streams = Streams::open()?;
     let raw = RawMode::enter().map_err(|source| Failure::Host {
         what: "the terminal's raw mode",
@@ -99,7 +99,7 @@ pub(super) async fn on_terminal(
     let mut screen = Screen { is_whole: false };
     let ended = connect(attached, streams, Some(window)).await;
     drop(raw);
-    screen.is_whole = matches!(ended, Ok(Ending::Ended(_)));
+    screen.is_whole = matches!(ended, Ok(SessionEnd::Ended(_)));
     ended
 }
 
@@ -134,11 +134,11 @@ impl Streams {
 }
 
 async fn connect(
-    attached: Attached,
+    attached: AttachedProcess,
     streams: Streams,
     window: Option<Window>,
-) -> Result<Ending, SessionError> {
-    let Attached {
+) -> Result<SessionEnd, SessionError> {
+    let AttachedProcess {
         mut command,
         terminal,
         input,
@@ -158,15 +158,15 @@ async fn connect(
             copy_out(error, streams.error, "standard error"),
         )?;
         match printed {
-            (true, true) => Ok::<_, SessionError>(Ending::Ended(command.wait().await?)),
+            (true, true) => Ok::<_, SessionError>(SessionEnd::Ended(command.wait().await?)),
             // As a pipe's reader that goes away ends the writer.
-            _ => Ok(Ending::Left),
+            _ => Ok(SessionEnd::Left),
         }
     };
     tokio::select! {
         biased;
         ended = ending => ended,
-        left = copy_in(streams.input, input, is_terminal) => left.map(|()| Ending::Left),
+        left = copy_in(streams.input, input, is_terminal) => left.map(|()| SessionEnd::Left),
         never = resizing => match never {},
     }
 }

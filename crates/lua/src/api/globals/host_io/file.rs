@@ -38,11 +38,11 @@ struct Inner {
     standard: bool,
     reader: Mutex<Option<Reader>>,
     sink: Mutex<Option<Sink>>,
-    command: RefCell<Option<Running>>,
+    command: RefCell<Option<RunningChild>>,
 }
 
 /// A command of `io.popen`.
-struct Running {
+struct RunningChild {
     child: HostChild,
     /// Logs output of it that the test does not read.
     logged: Vec<JoinHandle<()>>,
@@ -54,7 +54,7 @@ impl Child for Inner {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningChild {
     fn drop(&mut self) {
         for task in &self.logged {
             task.abort();
@@ -122,7 +122,7 @@ impl HostFile {
         let logged = logged.into_iter().flatten();
         let logged = logged.map(|pipe| tokio::task::spawn_local(to_log(pipe, Rc::clone(&log))));
         let logged = logged.collect();
-        file.0.command.replace(Some(Running { child, logged }));
+        file.0.command.replace(Some(RunningChild { child, logged }));
         let child: Rc<dyn Child> = Rc::clone(&file.0) as Rc<dyn Child>;
         TestFileState::of(lua).current_group().children.add(&child);
         file

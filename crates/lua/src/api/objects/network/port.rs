@@ -9,8 +9,8 @@ use mlua::{IntoLuaMulti as _, Lua, MultiValue, Result, Table, Value};
 use provium_lab::{LabError, ReceivedFrame};
 use std::time::Duration;
 
-/// How long `recv` waits that is given no time.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of `recv`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the task of `on_frame` waits at a time.
 const TURN: Duration = Duration::from_secs(3600);
 
@@ -37,7 +37,9 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
             Ok(this.0.send(args.bytes(0, "the frame")?).await?)
         })?
         .async_method("recv", |lua, this, args| async move {
-            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
+            let timeout = args
+                .opt_duration(0, "the timeout")?
+                .unwrap_or(DEFAULT_TIMEOUT);
             Ok(frame_values(&lua, this.0.recv(timeout).await?)?)
         })?
         .lua_method("on_frame", &on_frame)?

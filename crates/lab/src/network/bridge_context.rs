@@ -1,4 +1,4 @@
-//! The surroundings of a guest on a bridge: names of members, and routes to elsewhere.
+//! What a guest on a bridge sees of it: names of members, and routes to elsewhere.
 
 use crate::network::bridge::Bridge;
 use crate::network::member::Member;
@@ -7,7 +7,7 @@ use crate::network::subnet::Subnet;
 
 /// What a bridge gives a guest: names, and routes to elsewhere.
 #[derive(Debug, Clone)]
-pub(crate) struct Surroundings {
+pub(crate) struct BridgeContext {
     /// The members, whose names the guest knows.
     pub(crate) members: Vec<Member>,
     /// The subnets that it reaches through the router.
@@ -16,7 +16,7 @@ pub(crate) struct Surroundings {
     pub(crate) has_uplink: bool,
 }
 
-impl Surroundings {
+impl BridgeContext {
     /// Those of a bridge as it is.
     pub(crate) fn of(bridge: &Bridge) -> Self {
         let entries = bridge.0.entries().into_iter();
@@ -29,13 +29,13 @@ impl Surroundings {
 }
 
 /// Those of a bridge that is restored together with `all`.
-pub(crate) fn coming(bridge: &RestoringBridge, all: &[RestoringBridge]) -> Surroundings {
+pub(crate) fn coming(bridge: &RestoringBridge, all: &[RestoringBridge]) -> BridgeContext {
     let saved = &bridge.saved;
     let routes = saved.routes.iter().filter_map(|name| {
         let other = all.iter().find(|other| other.saved.name == *name)?;
         Some(other.saved.subnet)
     });
-    Surroundings {
+    BridgeContext {
         members: saved.members.clone(),
         routes: routes.collect(),
         has_uplink: saved.has_uplink,

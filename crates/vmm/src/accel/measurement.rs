@@ -24,12 +24,12 @@ const UNLIKELY: f64 = 7.0;
 
 /// The best trial, and how many there were.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Measured {
+pub(super) struct Measurement {
     pub(super) trial: Trial,
     trials: u32,
 }
 
-impl Measured {
+impl Measurement {
     pub(super) fn new(trial: Trial) -> Self {
         Self { trial, trials: 1 }
     }
@@ -91,19 +91,19 @@ mod tests {
 
     #[test]
     fn the_shortest_right_trial_is_kept() {
-        let mut measured = Measured::new(right(900, 600));
+        let mut measured = Measurement::new(right(900, 600));
         measured.add(right(400, 200));
         measured.add(right(500, 300));
         measured.add(Trial::Wrong("0 done".into()));
         assert_eq!(measured.trial, right(400, 200));
-        let mut measured = Measured::new(Trial::Unfinished(Duration::from_secs(10)));
+        let mut measured = Measurement::new(Trial::Unfinished(Duration::from_secs(10)));
         measured.add(right(400, 200));
         assert_eq!(measured.trial, right(400, 200));
     }
 
     #[test]
     fn a_disturbed_trial_is_repeated_and_not_forever() {
-        let wants = |trial, made| Measured::new(trial).wants_another(Accel::Tcg, made);
+        let wants = |trial, made| Measurement::new(trial).wants_another(Accel::Tcg, made);
         assert!(!wants(right(400, 200), 1));
         assert!(wants(right(900, 200), 1), "the host was busy");
         assert!(wants(right(600, 500), 1), "unlikely");
@@ -111,10 +111,10 @@ mod tests {
         let unfinished = Trial::Unfinished(Duration::from_secs(10));
         assert!(!wants(unfinished.clone(), 1));
         assert!(wants(unfinished.clone(), 0), "in the next run");
-        let crawls = Measured::new(unfinished);
+        let crawls = Measurement::new(unfinished);
         assert!(!crawls.wants_another(Accel::Kvm, 0));
 
-        let mut slow = Measured::new(right(900, 800));
+        let mut slow = Measurement::new(right(900, 800));
         slow.add(right(900, 800));
         assert!(slow.wants_another(Accel::Tcg, 0), "a later run");
         slow.add(right(900, 800));
