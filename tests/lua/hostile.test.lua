@@ -70,7 +70,7 @@ test("what cannot be read has no stream", function(t)
   raises(t, function() vm:tail_file("/nope") end, "ENOENT")
   raises(t, function() vm:tail_file("/tmp") end, "EISDIR")
   raises(t, function() vm:fd_stream(999) end, "EBADF")
-  raises(t, function() vm:fd_stream(-1) end, "-1 is out of range")
+  raises(t, function() vm:fd_stream(-1) end, "must be from 0 to 2147483647, got -1")
 end)
 
 test("a stream that cannot be read any more says so each time, and has not ended", function(t)
