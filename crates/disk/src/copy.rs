@@ -9,9 +9,9 @@ use crate::overlay::{Address, Place, Run, Runs, SlotFile, unnamed};
 use crate::sparse_copy::copy_sparse;
 use crate::state::{LogState, State};
 use camino::Utf8Path;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt as _};
 use std::sync::Arc;
 
 /// Sealed files that a disk refers to. Beyond that, the newer ones are joined; the oldest is left, as it usually is a
@@ -34,18 +34,31 @@ impl Disk {
         Ok(Self::with(copy, self.0.read_only, faults, self.0.seed))
     }
 
-    /// Writes the content, with what is volatile, to a new sparse file.
+    /// Writes the content, with what is volatile, to a new sparse file, which gets its name when it is complete.
     ///
     /// # Errors
     /// The file exists, or the host cannot write it.
     pub fn export(&self, path: &Utf8Path) -> Result<(), DiskError> {
-        let failed = |source| DiskError::Export {
-            path: path.to_owned(),
-            source,
+        let failed = |source: io::Error| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::AlreadyExists => DiskError::Exists { path },
+                _ => DiskError::Export { path, source },
+            }
         };
-        let file = File::create_new(path).map_err(failed)?;
-        let state = self.0.state.read();
-        state.layers.export(&file).map_err(failed)
+        if path.symlink_metadata().is_ok() {
+            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_str().is_empty());
+        let file = tempfile::Builder::new()
+            .prefix(".provium-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder.unwrap_or(Utf8Path::new(".")))
+            .map_err(failed)?;
+        let exported = self.0.state.read().layers.export(file.as_file());
+        exported.map_err(failed)?;
+        let named = file.persist_noclobber(path);
+        named.map(drop).map_err(|error| failed(error.error))
     }
 }
 
@@ -70,6 +83,7 @@ impl State {
             start: self.last,
             limit: log.limit,
             dropped: 0,
+            saved_at: None,
         });
         for record in self.records.iter().skip(self.first_unflushed()) {
             copy.push(record.clone());

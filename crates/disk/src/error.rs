@@ -35,7 +35,8 @@ pub enum DiskError {
     },
     /// Another disk writes to the image, or this one would write to an image that others read.
     #[error(
-        "the disk image `{path}` is in use by another disk or another run; use a copy, or let both copy on write"
+        "the disk image `{path}` is in use by another disk, of a VM that may be off, or by another run; detach that \
+         disk, use a copy, or let both copy on write"
     )]
     InUse {
         /// The image.
@@ -113,6 +114,14 @@ pub enum DiskError {
         folder: Utf8PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The content would replace a file.
+    #[error(
+        "`{path}` exists, and `save` does not overwrite files; remove it, or name another path"
+    )]
+    Exists {
+        /// The file.
+        path: Utf8PathBuf,
     },
     /// The content cannot be written to a file.
     #[error("cannot write the content to `{path}`")]

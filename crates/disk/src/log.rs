@@ -85,6 +85,7 @@ impl Disk {
                 start: state.last,
                 limit: LOG_LIMIT,
                 dropped: 0,
+                saved_at: None,
             });
         }
         Ok(())
@@ -106,6 +107,17 @@ impl Disk {
     pub fn mark_log(&self) -> Result<LogMark, DiskError> {
         self.record_log(true)?;
         Ok(LogMark(self.0.state.read().last))
+    }
+
+    /// Numbers the commands of this disk after those of `previous`, which it replaces: a mark that was taken of that
+    /// one is not a place in this log.
+    pub fn number_after(&self, previous: &Self) {
+        let next = previous.0.state.read().last + 1;
+        let mut state = self.0.state.write();
+        if next > state.last {
+            state.last = next;
+            state.log = state.log.map(|log| LogState { start: next, ..log });
+        }
     }
 
     /// The log since its start.

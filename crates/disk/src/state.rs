@@ -75,12 +75,16 @@ pub(crate) struct LogState {
     pub(crate) limit: u64,
     /// The number of the last entry that was dropped because it was full; 0: none was.
     pub(crate) dropped: u64,
+    /// The number of the last command when the disk was saved, if it was restored since: nothing is missing after a
+    /// mark of that moment.
+    pub(crate) saved_at: Option<u64>,
 }
 
 impl LogState {
     /// Whether it lacks entries after that place.
     pub(crate) fn lacks_after(&self, place: u64) -> bool {
-        place < self.start.max(self.dropped)
+        let is_saved = self.saved_at == Some(place) && self.dropped == 0;
+        place < self.start.max(self.dropped) && !is_saved
     }
 }
 

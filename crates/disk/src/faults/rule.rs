@@ -101,7 +101,7 @@ impl FaultRule {
     }
 
     /// How long it delays a command.
-    pub(crate) fn delay(&self) -> Duration {
+    pub fn delay(&self) -> Duration {
         match (self.delay, self.mode) {
             (Some(delay), _) => delay,
             (None, FaultMode::Slow) => Duration::from_millis(50),

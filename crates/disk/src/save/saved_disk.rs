@@ -149,6 +149,7 @@ impl Disk {
             start: state.last,
             limit,
             dropped: 0,
+            saved_at: Some(state.last),
         });
         let faults = FaultTable::restore(seed, &saved.faults);
         Ok(Self::with(state, saved.read_only, faults, seed))

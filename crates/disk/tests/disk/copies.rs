@@ -151,9 +151,14 @@ fn an_export_is_the_content_without_the_holes() {
         );
     }
     assert!(
-        matches!(disk.export(&path), Err(DiskError::Export { .. })),
+        matches!(disk.export(&path), Err(DiskError::Exists { .. })),
         "it exists"
     );
+    let absent = rig.path("absent/exported");
+    assert!(matches!(
+        disk.export(&absent),
+        Err(DiskError::Export { .. })
+    ));
 }
 
 #[test]

@@ -343,6 +343,26 @@ fn a_mark_must_be_one_of_the_log() {
     assert!(!copy.writes_since(end).unwrap().was_cut);
     copy.crash_states(since(end)).unwrap();
 
+    // One that replaces this disk has no place for a mark that was taken since, however much is written to it.
+    copy.number_after(&disk);
+    for at in 0..3 {
+        copy.put(at, &sectors(1, 3));
+    }
+    disk.put(64, &sectors(8, 1));
+    let later = disk.mark_log().unwrap();
+    let replacement = copy.fork(&rig.scratch()).unwrap();
+    replacement.number_after(&disk);
+    for at in 0..3 {
+        replacement.put(at, &sectors(1, 3));
+    }
+    assert!(replacement.writes_since(later).unwrap().was_cut);
+    assert!(matches!(
+        replacement.crash_states(since(later)),
+        Err(DiskError::MarkLost { .. })
+    ));
+    let now = replacement.mark_log().unwrap();
+    assert!(!replacement.writes_since(now).unwrap().was_cut);
+
     disk.set_log_limit(5000);
     for _ in 0..3 {
         disk.put(0, &sectors(8, 2));

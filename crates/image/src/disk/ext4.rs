@@ -2,7 +2,8 @@
 //!
 //! `mke2fs` takes owners and modes from the host's files. An ordinary user's files belong to that user, and a tree
 //! may want owners that its files cannot have. So `mke2fs` runs in a user namespace whose root is the user, where
-//! the host allows that, and `debugfs` changes each inode that still differs, which takes longer.
+//! the host allows that, and `debugfs` changes each inode that still differs. Of modification times `mke2fs` takes the
+//! lowest 32 bits of the seconds, so `debugfs` adds what is beyond.
 //!
 //! Features, UUID and hash seed are given here, and not taken from the host's `mke2fs.conf`, so that every host makes
 //! the same file system.
@@ -18,6 +19,9 @@ use crate::walk::user;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Command, Exit, output};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 
 /// The features of a file system of the distributions' `mke2fs`, but for the space that lets it grow a thousandfold.
 const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
@@ -150,7 +154,8 @@ fn script(source: &Source, view: View, folder: &Utf8Path) -> Result<Vec<u8>, Ima
         let is_root = path == b".";
         let found = source.found.get(path).filter(|_| !is_root);
         let there = found.map(|found| (view.owners((found.uid, found.gid)), found.perm));
-        if there == Some(((node.uid, node.gid), node.perm)) {
+        let time = found.and_then(|_| time_extra(&source.folder, path));
+        if there == Some(((node.uid, node.gid), node.perm)) && time.is_none() {
             continue;
         }
         let target = absolute(if is_root { b"" } else { path })?;
@@ -192,6 +197,9 @@ fn script(source: &Source, view: View, folder: &Utf8Path) -> Result<Vec<u8>, Ima
         if has_mode && there.map(|(_, perm)| perm) != Some(node.perm) {
             set("mode", format!("0{:o}", node.kind.file_type() | node.perm));
         }
+        if let Some(extra) = time {
+            set("mtime_extra", extra.to_string());
+        }
     }
     let mut number = 0;
     for (path, attributes) in &source.attributes {
@@ -207,6 +215,18 @@ fn script(source: &Source, view: View, folder: &Utf8Path) -> Result<Vec<u8>, Ima
         }
     }
     Ok(script)
+}
+
+/// The field `i_mtime_extra` of a file's inode: two bits that extend the seconds, and the nanoseconds above them. `None`:
+/// it is 0, the file system cannot hold the time, or `debugfs` the name.
+fn time_extra(folder: &Utf8Path, path: &[u8]) -> Option<u32> {
+    let file = folder.as_std_path().join(OsStr::from_bytes(path));
+    let metadata = file.symlink_metadata().ok()?;
+    let since_lowest = metadata.mtime().checked_sub(i64::from(i32::MIN))?;
+    let epoch = u32::try_from(since_lowest >> 32).ok()?;
+    let nanoseconds = u32::try_from(metadata.mtime_nsec()).ok()?;
+    let extra = nanoseconds << 2 | epoch;
+    (epoch < 4 && extra != 0 && !path.contains(&b'\n')).then_some(extra)
 }
 
 /// A path of the tree as an argument in a line for `debugfs`.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How images are made. Raised when they are made in another way.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// The file in an entry.
 pub(crate) const FILE: &str = "ext4.img";
@@ -108,6 +108,7 @@ mod tests {
     use std::fs::{File, Permissions};
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
     use std::process::Command;
+    use std::time::{Duration, UNIX_EPOCH};
 
     struct Fixture {
         _temporary: tempfile::TempDir,
@@ -194,6 +195,10 @@ mod tests {
         )
         .unwrap();
 
+        let late = File::create(folder.join("late")).unwrap();
+        let after_2038 = Duration::new(4_102_444_800, 250_000_000);
+        late.set_modified(UNIX_EPOCH + after_2038).unwrap();
+
         let disk = fixture.disk(FolderDiskOptions::default()).await;
         assert!(disk.size < 256 << 20, "holes take no room: {}", disk.size);
         let program = ("04751".to_owned(), 0, 0, 7);
@@ -205,6 +210,9 @@ mod tests {
         assert_eq!(facts(&disk, &format!("/{long}")).3, 4);
         assert_eq!(facts(&disk, "/quo\"\"te").3, 5);
         assert_eq!(facts(&disk, "/sparse").3, 1 << 32);
+        // Seconds beyond 32 bits and nanoseconds: 2100-01-01, and a quarter of a second.
+        let late = debugfs(&disk, "stat /late");
+        assert!(late.contains("mtime: 0xf4865700:3b9aca01"), "{late}");
         assert_eq!(facts(&disk, "/").1, 0);
     }
 

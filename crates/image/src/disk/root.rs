@@ -22,7 +22,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 /// How entries are made. Raised when they are made in another way.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// Files of an entry, besides the image.
 const KERNEL: &str = "kernel";

@@ -5,7 +5,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_of;
 use crate::binding::values::{
-    bytes_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, words_of,
+    bytes_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, unsigned_of, words_of,
 };
 use crate::text;
 use mlua::{Function, Table, Value};
@@ -150,10 +150,7 @@ impl Args {
         index: usize,
         name: &str,
     ) -> Result<T, LuaError> {
-        self.read(index, name, |value| {
-            let number = integer_of(value)?;
-            T::try_from(number).map_err(|_| format!("{number} is out of range"))
-        })
+        self.read(index, name, unsigned_of)
     }
 
     pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, LuaError> {

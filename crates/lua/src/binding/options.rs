@@ -3,7 +3,7 @@
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::{
-    bytes_of, duration_of, integer_of, number_of, perm_of, size_of, text_of, words_of,
+    bytes_of, duration_of, integer_of, number_of, perm_of, size_of, text_of, unsigned_of, words_of,
 };
 use mlua::{Table, Value};
 use provium_lab::nearest::nearest;
@@ -93,10 +93,7 @@ impl Options {
 
     /// A whole number that fits `T`.
     pub(crate) fn unsigned<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, LuaError> {
-        self.read_with(key, |value| {
-            let number = integer_of(value)?;
-            T::try_from(number).map_err(|_| format!("{number} is out of range"))
-        })
+        self.read_with(key, unsigned_of)
     }
 
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, LuaError> {

@@ -11,8 +11,29 @@ pub(crate) fn clip(text: &str, limit: usize) -> String {
     }
 }
 
+/// Bytes of a string that a preview is made of, more than it shows: a call may get many MiB.
+const PREVIEWED: usize = 1024;
+
+/// The beginning of a string as a Lua expression. Where a run of one byte is written with its length, that is the length
+/// in the whole string.
+fn quoted_beginning(bytes: &[u8]) -> String {
+    let Some((beginning, rest)) = bytes.split_at_checked(PREVIEWED) else {
+        return text::quoted(bytes);
+    };
+    let last = beginning[PREVIEWED - 1];
+    let run = match last.is_ascii_graphic() {
+        true => 0,
+        false => rest.iter().take_while(|byte| **byte == last).count(),
+    };
+    let quoted = text::quoted(&bytes[..PREVIEWED + run]);
+    match run == rest.len() {
+        true => quoted,
+        false => format!("{quoted} .. …"),
+    }
+}
+
 fn text_preview(text: &mlua::LuaString) -> String {
-    let quoted = text::quoted(&text.as_bytes());
+    let quoted = quoted_beginning(&text.as_bytes());
     if quoted.chars().count() <= 62 {
         return quoted;
     }
@@ -75,5 +96,24 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::Function(_) => "function",
         Value::Thread(_) => "thread",
         _ => "userdata",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_string_is_quoted_to_its_beginning() {
+        assert_eq!(quoted_beginning(b"short"), "\"short\"");
+        assert_eq!(quoted_beginning(&[0; 4096]), r#"("\x00"):rep(4096)"#);
+        let zeroes_and_more = [&[0; 4096][..], b"more"].concat();
+        let quoted = quoted_beginning(&zeroes_and_more);
+        assert_eq!(quoted, r#"("\x00"):rep(4096) .. …"#);
+        let text = "x".repeat(1 << 20);
+        assert_eq!(
+            quoted_beginning(text.as_bytes()).len(),
+            PREVIEWED + " .. …".len() + 2
+        );
     }
 }

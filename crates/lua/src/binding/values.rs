@@ -61,6 +61,17 @@ pub(crate) fn integer_of(value: &Value) -> Result<i64, String> {
     }
 }
 
+/// An integer that fits `T`, an unsigned type.
+pub(crate) fn unsigned_of<T: TryFrom<i64>>(value: &Value) -> Result<T, String> {
+    let number = integer_of(value)?;
+    T::try_from(number).map_err(
+        |_| match u64::BITS as usize - 8 * std::mem::size_of::<T>() {
+            0 => format!("must be at least 0, got {number}"),
+            unused => format!("must be from 0 to {}, got {number}", u64::MAX >> unused),
+        },
+    )
+}
+
 /// A number.
 pub(crate) fn number_of(value: &Value) -> Result<f64, String> {
     match value {
@@ -159,7 +170,12 @@ pub(crate) fn milliseconds_of(value: &Value) -> Result<Duration, String> {
                     "{text:?} has no unit; write a number of milliseconds, or a string such as \"20ms\""
                 ));
             }
-            units::parse_duration(&text).map_err(|error| error.to_string())?
+            units::parse_duration(&text).map_err(|error| match error {
+                units::DurationError::Malformed(_) => format!(
+                    "{text:?} is not a duration; write a number of milliseconds, or a string such as \"20ms\""
+                ),
+                other => other.to_string(),
+            })?
         }
         other => {
             return Err(format!(

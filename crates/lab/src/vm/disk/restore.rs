@@ -38,7 +38,10 @@ pub(crate) fn restored_disks(
     let call = "restore()";
     let restore = |disk: &SavedVmDisk| {
         let restored = vm.0.disk_content().restore(disk, folder);
-        restored.map_err(|error| vm.0.disk_content().error(call, &disk.id, error))
+        let restored =
+            restored.map_err(|error| vm.0.disk_content().error(call, &disk.id, error))?;
+        continue_log(vm, &restored);
+        Ok(restored)
     };
     saved.iter().map(restore).collect()
 }
@@ -50,12 +53,21 @@ pub(crate) fn forked_disks(vm: &Vm, disks: &[VmDisk]) -> Result<Vec<VmDisk>, Lab
         let volume = vm.0.disk_content().fork(disk);
         let volume = volume.map_err(|error| vm.0.disk_content().error(call, &disk.id, error))?;
         let (slot, node) = (None, None);
-        Ok(VmDisk {
+        let forked = VmDisk {
             volume,
             slot,
             node,
             ..disk.clone()
-        })
+        };
+        continue_log(vm, &forked);
+        Ok(forked)
     };
     disks.iter().map(fork).collect()
+}
+
+/// Marks of the disk that a restored one replaces are not marks of the restored one.
+fn continue_log(vm: &Vm, restored: &VmDisk) {
+    if let Some(previous) = vm.0.disks.find(restored.id.as_str()) {
+        restored.volume.disk().number_after(previous.volume.disk());
+    }
 }

@@ -234,7 +234,8 @@ fn faults_table(lua: &Lua, disk: &Disk) -> std::result::Result<Table, LuaError> 
         entry.raw_set("probability", rule.probability)?;
         entry.raw_set("count", rule.count)?;
         entry.raw_set("after", (rule.after > 0).then_some(rule.after))?;
-        entry.raw_set("delay", rule.delay.map(|delay| delay.as_secs_f64()))?;
+        let delay = rule.delay();
+        entry.raw_set("delay", (!delay.is_zero()).then_some(delay.as_secs_f64()))?;
         entry.raw_set("hits", hits)?;
         list.push(entry)?;
     }
