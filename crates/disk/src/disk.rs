@@ -3,13 +3,13 @@
 use crate::base::{Base, BaseLayer};
 use crate::command::{Admission, Command, CommandKind, Effect};
 use crate::error::DiskError;
-use crate::export::Export;
+use crate::export::{Export, FlushPoint};
 use crate::faults::{FaultId, FaultRule, FaultTable, corrupt};
 use crate::geometry::{BLOCK, SECTOR, Span, to_usize};
 use crate::host_failure::{CommandError, HostFailure, HostFailureLog, HostFailures};
 use crate::layers::Layers;
 use crate::record::RecordKind;
-use crate::state::State;
+use crate::state::{State, errno};
 use crate::stats::{Counters, DiskStats, add};
 use camino::Utf8PathBuf;
 use parking_lot::{Mutex, RwLock};
@@ -242,18 +242,41 @@ impl Shared {
     }
 
     fn flush(&self) -> Result<(), CommandError> {
-        let image = {
+        let point = self.prepare_flush()?;
+        let mut state = self.state.write();
+        if !state.is_on {
+            return Err(Errno::IO.into());
+        }
+        state.complete_flush(point);
+        Ok(())
+    }
+
+    /// What the faults do to a command, without counting it.
+    fn foresee(&self, command: Command) -> Effect {
+        if !self.has_faults.load(Ordering::Acquire) {
+            return Effect::Normal;
+        }
+        // The copy draws the same random numbers as the table will.
+        let mut faults = self.faults.lock().clone();
+        faults.admit(command).effect
+    }
+
+    /// Does what can fail of a flush.
+    fn prepare_flush(&self) -> Result<FlushPoint, CommandError> {
+        let (point, image) = {
             let mut state = self.state.write();
             if !state.is_on {
                 return Err(Errno::IO.into());
             }
-            state.flush()?;
-            state.layers.base.in_place().cloned()
+            (
+                state.prepare_flush()?,
+                state.layers.base.in_place().cloned(),
+            )
         };
-        match image {
-            Some(image) => Ok(image.file.sync_data()?),
-            None => Ok(()),
+        if let Some(image) = image {
+            image.file.sync_data()?;
         }
+        Ok(point)
     }
 
     fn store_zeroes(
@@ -403,6 +426,34 @@ impl Export for Disk {
             }
         }
         Ok(())
+    }
+
+    fn prepare_flush(&self, command: Command) -> Result<FlushPoint, Errno> {
+        match self.0.foresee(command) {
+            Effect::Fail(error) => Err(error),
+            Effect::DropFlush => Ok(FlushPoint::default()),
+            _ => (self.0.prepare_flush()).map_err(|error| match error {
+                CommandError::Refused(error) => error,
+                CommandError::Host(error) => errno(&error),
+            }),
+        }
+    }
+
+    fn complete_flush(&self, command: Command, prepared: Result<FlushPoint, Errno>) {
+        let admission = self.admit(command);
+        let is_refused = matches!(admission.effect, Effect::Fail(_)) || !self.is_on();
+        let answered = match prepared {
+            Ok(point) => {
+                self.0.state.write().complete_flush(point);
+                Ok(())
+            }
+            Err(error) if is_refused => Err(CommandError::Refused(error)),
+            Err(error) => Err(CommandError::Host(error.into())),
+        };
+        // An error has been reported to the guest already.
+        if self.0.answer(&admission, answered).is_ok() {
+            add(&self.0.counters.flushes, 1);
+        }
     }
 }
 

@@ -2,6 +2,11 @@
 
 use crate::command::{Admission, Command};
 use rustix::io::Errno;
+use std::time::Duration;
+
+/// What a prepared flush covers: the commands up to this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct FlushPoint(pub(crate) u64);
 
 /// A disk as the service sees it. Calls come from several threads, and commands in flight at the same time may be
 /// carried out in any order. Offsets and lengths are within the size: the service has checked them.
@@ -32,4 +37,26 @@ pub trait Export: Send + Sync + 'static {
     /// # Errors
     /// What the guest gets.
     fn carry_out(&self, admission: &Admission) -> Result<(), Errno>;
+
+    /// Does what can fail of a flush that may not be the guest's, so that the flush can be answered before that is
+    /// known. Nothing becomes durable, and faults do not count it. [`complete_flush`](Self::complete_flush) follows if
+    /// it was the guest's.
+    ///
+    /// # Errors
+    /// What the guest gets if it was its flush.
+    fn prepare_flush(&self, _command: Command) -> Result<FlushPoint, Errno> {
+        Ok(FlushPoint::default())
+    }
+
+    /// The prepared flush was the guest's: makes durable what had completed when it was prepared.
+    fn complete_flush(&self, command: Command, prepared: Result<FlushPoint, Errno>) {
+        if prepared.is_ok() {
+            let admission = Admission {
+                delay: Duration::ZERO,
+                ..self.admit(command)
+            };
+            // It has been answered with success. An export whose flushes can fail prepares them.
+            let _ = self.carry_out(&admission);
+        }
+    }
 }

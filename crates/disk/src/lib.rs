@@ -12,7 +12,7 @@
 //! | `state` | what is durable: the volatile cache, flushes, the records of the log |
 //! | `power` | power cuts |
 //! | `faults` | rules that decide how a command is carried out |
-//! | `log`, `crash` | the log, and the states that a crash could leave |
+//! | `log`, `roll_back`, `crash` | the log, the way back to a mark of it, and the states that a crash could leave |
 //! | `copy`, `save` | forks, exports, saved disks |
 //! | [`Disk`] | all of it, as an [`Export`] |
 //!
@@ -35,6 +35,7 @@ mod log;
 mod overlay;
 mod power;
 mod record;
+mod roll_back;
 mod save;
 mod service;
 mod sparse_copy;
@@ -46,7 +47,7 @@ pub use command::{Admission, Command, CommandKind, Effect};
 pub use crash::{CrashOptions, CrashState, CrashStates};
 pub use disk::{Disk, DiskSpec};
 pub use error::DiskError;
-pub use export::Export;
+pub use export::{Export, FlushPoint};
 pub use faults::{FaultId, FaultMode, FaultRule, SectorRange};
 pub use geometry::SECTOR;
 pub use host_failure::{HostFailure, HostFailures};

@@ -80,7 +80,7 @@ impl Disk {
             return Ok(());
         }
         if state.log.is_none() {
-            state.keep_all_before().map_err(DiskError::io("copy"))?;
+            state.keep_all_before(0).map_err(DiskError::io("copy"))?;
             state.log = Some(LogState {
                 start: state.last,
                 limit: LOG_LIMIT,
@@ -167,12 +167,12 @@ impl State {
         })
     }
 
-    /// The log begins: keeps what an image that is written in place has below the writes that are not durable.
-    fn keep_all_before(&mut self) -> io::Result<()> {
+    /// Keeps what an image that is written in place has below the writes from this record on.
+    pub(crate) fn keep_all_before(&mut self, from: usize) -> io::Result<()> {
         if self.layers.base.in_place().is_none() {
             return Ok(());
         }
-        for at in 0..self.records.len() {
+        for at in from..self.records.len() {
             let record = &self.records[at];
             let (first, old) = (record.span.first_block(), record.old.clone());
             self.records[at].old = self.keep_before(first, &old)?;

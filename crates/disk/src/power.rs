@@ -85,6 +85,7 @@ impl State {
         }
         self.unflushed = VolatileWrites::default();
         self.flushed = self.last;
+        let undone: Vec<_> = tail.iter().map(|record| record.span).collect();
         let last = tail.iter().rposition(|record| !record.is_durable);
         let mut random = Rng::with_seed(cut.seed);
         let mut loss = PowerLoss::default();
@@ -109,6 +110,12 @@ impl State {
         }
         for runs in garbage {
             self.layers.release(&runs, false);
+        }
+        if std::mem::take(&mut self.is_image_ahead) {
+            // What the host has no space for now did not reach the image before either.
+            for span in undone {
+                let _ = self.write_back_spans([span]);
+            }
         }
         let written_back = self.write_back(at);
         if self.log.is_some() {

@@ -33,6 +33,21 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Something that made all before it durable.
+    pub(crate) fn boundary(kind: RecordKind, sequence: u64) -> Self {
+        let mut boundary = Self {
+            sequence,
+            kind,
+            span: Span { first: 0, count: 0 },
+            is_durable: true,
+            old: Runs::default(),
+            new: Runs::default(),
+            held: 0,
+        };
+        boundary.held = boundary.weigh();
+        boundary
+    }
+
     /// What it holds, bytes; slots count, and its own memory.
     pub(crate) fn weigh(&self) -> u64 {
         let slots: u64 = (self.new.iter())

@@ -26,6 +26,7 @@
 //! Data is written to slots that nothing refers to without the lock; the map changes under it. Readers hold it shared
 //! while they read, so that no slot is freed and taken again below them.
 
+use crate::export::FlushPoint;
 use crate::geometry::{BLOCK, SECTOR, Span, to_usize};
 use crate::layers::{Layers, TakenSlots};
 use crate::overlay::{Address, Run, Runs, block_buffer};
@@ -56,6 +57,9 @@ pub(crate) struct State {
     /// `None` without a log.
     pub(crate) log: Option<LogState>,
     pub(crate) is_on: bool,
+    /// Whether an image that is written in place may have data of writes that are volatile: a flush of them has failed
+    /// half way, or is prepared and not completed.
+    pub(crate) is_image_ahead: bool,
 }
 
 /// What is volatile.
@@ -88,6 +92,14 @@ impl LogState {
     }
 }
 
+impl VolatileWrites {
+    fn add(&mut self, record: &Record) {
+        self.writes += 1;
+        self.bytes += record.span.bytes();
+        self.held += record.held;
+    }
+}
+
 impl State {
     /// A disk that has what its base has.
     pub(crate) fn new(layers: Layers) -> Self {
@@ -101,6 +113,7 @@ impl State {
             cache_limit: CACHE_LIMIT,
             log: None,
             is_on: true,
+            is_image_ahead: false,
         }
     }
 
@@ -211,45 +224,76 @@ impl State {
         record.held = held;
         self.held += held;
         if !record.is_durable && record.sequence > self.flushed {
-            self.unflushed.writes += 1;
-            self.unflushed.bytes += record.span.bytes();
-            self.unflushed.held += held;
+            self.unflushed.add(&record);
         }
         self.records.push_back(record);
     }
 
-    /// Makes all durable.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.write_back(self.first_unflushed())?;
-        if self.log.is_some() {
-            self.mark_boundary(RecordKind::Flush);
+    /// Does what can fail of a flush of all that has completed: an image that is written in place gets the data. It is
+    /// still volatile, so a power cut takes it out of the image again.
+    pub(crate) fn prepare_flush(&mut self) -> io::Result<FlushPoint> {
+        let from = self.first_unflushed();
+        if self.layers.base.in_place().is_some() && from < self.records.len() {
+            if self.log.is_none() {
+                self.keep_all_before(from)?;
+            }
+            self.is_image_ahead = true;
+            self.write_back(from)?;
         }
-        self.flushed = self.last;
-        self.unflushed = VolatileWrites::default();
+        Ok(FlushPoint(self.last))
+    }
+
+    /// Makes durable what had completed when the flush was prepared.
+    pub(crate) fn complete_flush(&mut self, FlushPoint(point): FlushPoint) {
+        if point == self.last {
+            if self.log.is_some() {
+                self.mark_boundary(RecordKind::Flush);
+            }
+            self.flushed = self.last;
+            self.unflushed = VolatileWrites::default();
+            self.is_image_ahead = false;
+        } else if point > self.flushed {
+            self.complete_earlier_flush(point);
+        }
         self.forget_records();
         self.clear_written_back();
-        Ok(())
+    }
+
+    /// The same, when further commands have completed since.
+    fn complete_earlier_flush(&mut self, point: u64) {
+        let later = (self.records).partition_point(|record| record.sequence <= point);
+        if self.log.is_some() {
+            // It shares the number of the last command that it covers: the next one is taken.
+            let boundary = Record::boundary(RecordKind::Flush, point);
+            self.held += boundary.held;
+            self.records.insert(later, boundary);
+        }
+        self.flushed = point;
+        self.count_unflushed();
+    }
+
+    /// Counts anew what is volatile.
+    pub(crate) fn count_unflushed(&mut self) {
+        self.unflushed = VolatileWrites::default();
+        let volatile = self.records.iter().skip(self.first_unflushed());
+        for record in volatile.filter(|record| !record.is_durable) {
+            self.unflushed.add(record);
+        }
     }
 
     /// Records something that made all before it durable.
     pub(crate) fn mark_boundary(&mut self, kind: RecordKind) {
         self.last += 1;
-        self.push(Record {
-            sequence: self.last,
-            kind,
-            span: Span { first: 0, count: 0 },
-            is_durable: true,
-            old: Runs::default(),
-            new: Runs::default(),
-            held: 0,
-        });
+        self.push(Record::boundary(kind, self.last));
     }
 
     /// Keeps the cache and the log within their bounds.
     fn trim(&mut self) {
         if self.unflushed.held > self.cache_limit && self.layers.base.in_place().is_some() {
             // What the host cannot take stays volatile; the guest learns of it by its next flush.
-            let _ = self.flush();
+            if let Ok(point) = self.prepare_flush() {
+                self.complete_flush(point);
+            }
             return;
         }
         while self.unflushed.held > self.cache_limit {
@@ -295,12 +339,18 @@ impl State {
 
     /// Copies what the records from this place on wrote to the image that is written in place.
     pub(crate) fn write_back(&self, from: usize) -> io::Result<()> {
+        let records = self.records.iter().skip(from);
+        self.write_back_spans(records.map(|record| record.span))
+    }
+
+    /// Copies these sectors, and the rest of their blocks, to the image that is written in place.
+    pub(crate) fn write_back_spans(&self, spans: impl IntoIterator<Item = Span>) -> io::Result<()> {
         let Some(image) = self.layers.base.in_place() else {
             return Ok(());
         };
-        for record in self.records.iter().skip(from) {
-            let mut block = record.span.first_block();
-            for run in self.layers.map.runs_in(block, record.span.blocks()) {
+        for span in spans {
+            let mut block = span.first_block();
+            for run in self.layers.map.runs_in(block, span.blocks()) {
                 if run.address != Address::BASE {
                     self.layers.copy_to(&image.file, block, run)?;
                 }
@@ -313,18 +363,21 @@ impl State {
     /// Copies blocks of an image that is written in place to slots, before it changes.
     pub(crate) fn keep_before(&mut self, first: u64, runs: &Runs) -> io::Result<Runs> {
         let mut kept = Runs::default();
+        let mut copies = Runs::default();
         let mut block = first;
         for run in runs.iter() {
             if run.address == Address::BASE {
                 for at in block..block + run.blocks {
-                    let data = self.layers.read_block(at, Address::BASE)?;
-                    let mut address = Address::ZEROES;
-                    if data != block_buffer() {
-                        let taken = self.layers.take(1)?;
-                        taken.write(0, &data)?;
-                        address = taken.address();
+                    match self.copy_of_base(at) {
+                        Ok(copy) => {
+                            copies.push(copy);
+                            kept.push(copy);
+                        }
+                        Err(error) => {
+                            self.layers.release(&copies, false);
+                            return Err(error);
+                        }
                     }
-                    kept.push(Run { address, blocks: 1 });
                 }
             } else {
                 kept.push(run);
@@ -332,6 +385,20 @@ impl State {
             block += run.blocks;
         }
         Ok(kept)
+    }
+
+    fn copy_of_base(&mut self, block: u64) -> io::Result<Run> {
+        let data = self.layers.read_block(block, Address::BASE)?;
+        let mut address = Address::ZEROES;
+        if data != block_buffer() {
+            let taken = self.layers.take(1)?;
+            if let Err(error) = taken.write(0, &data) {
+                self.layers.give_back(&taken);
+                return Err(error);
+            }
+            address = taken.address();
+        }
+        Ok(Run { address, blocks: 1 })
     }
 
     /// After [`Self::write_back`], when nothing needs the slots.

@@ -2,7 +2,7 @@
 
 use super::delays::{DelayedCommand, Delays};
 use super::pace::{PaceControl, Treatment};
-use super::perform::{command, perform};
+use super::perform::{answer, command, perform};
 use crate::export::Export;
 use parking_lot::Mutex;
 use provium_nbd::{ClientMessage, Connection, ExportInfo, Output, Request, RequestKind};
@@ -159,16 +159,16 @@ impl ConnectionThread<'_> {
     ) -> io::Result<()> {
         let export = &*self.served.export;
         let command = command(request);
-        if self.served.pace.treat(command, export) == Treatment::Answered {
-            output.success(request);
+        if request.kind == RequestKind::Flush {
+            // It may take long, and replies to other requests need not wait for it.
+            self.link.send(output)?;
+        }
+        if let Treatment::Answered(result) = self.served.pace.treat(command, export) {
+            answer(request, result, output);
             return Ok(());
         }
         let admission = export.admit(command);
         if admission.delay.is_zero() || !self.served.pace.is_normal() {
-            if request.kind == RequestKind::Flush {
-                // It may take long, and replies to other requests need not wait for it.
-                self.link.send(output)?;
-            }
             perform(export, &admission, request, client.data(), output);
             return Ok(());
         }

@@ -4,10 +4,15 @@
 //! last command to each disk, it sends a flush that the guest has not asked for; saving, unplugging and quitting send
 //! more. Given to the disk, they would make writes durable that a power cut loses, and use up counts of faults. Nothing
 //! in a flush says whose it is, but a machine that is paused sends no commands: the last flush before is QEMU's.
+//!
+//! QEMU waits for the answer to a flush before it has stopped the machine, so the answer cannot wait until it is known
+//! whose flush it was. If it was the guest's, what it answered must hold: all that can fail of a flush is done before
+//! the answer.
 
-use crate::command::{Admission, Command, CommandKind};
-use crate::export::Export;
+use crate::command::{Command, CommandKind};
+use crate::export::{Export, FlushPoint};
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a service does with delays and flushes.
@@ -17,8 +22,8 @@ pub enum Pace {
     #[default]
     Normal,
     /// While QEMU stops a machine. Delays do not apply, also those of commands that wait already. A
-    /// flush is answered with success at once, and is given to the disk when another command follows it, or when the
-    /// pace is normal again: then it was the guest's.
+    /// flush is prepared and answered at once, and is completed when another command follows it, or when the pace is
+    /// normal again: then it was the guest's.
     Draining,
     /// The machine is paused. The flush that was answered last is dropped, and all that follow are answered with
     /// success and dropped.
@@ -36,7 +41,14 @@ pub(super) struct PaceControl {
 #[derive(Debug, Default)]
 struct State {
     pace: Pace,
-    held: Option<Command>,
+    held: Option<HeldFlush>,
+}
+
+/// A flush that has been answered, and may be the guest's.
+#[derive(Debug)]
+struct HeldFlush {
+    command: Command,
+    prepared: Result<FlushPoint, Errno>,
 }
 
 /// How to treat a command.
@@ -44,8 +56,8 @@ struct State {
 pub(super) enum Treatment {
     /// It is given to the disk.
     Usual,
-    /// It is answered with success, and not given to the disk.
-    Answered,
+    /// It is answered with this, and not given to the disk.
+    Answered(Result<(), Errno>),
 }
 
 impl PaceControl {
@@ -77,10 +89,12 @@ impl PaceControl {
         if command.kind != CommandKind::Flush || state.pace == Pace::Normal {
             return Treatment::Usual;
         }
-        if state.pace == Pace::Draining {
-            state.held = Some(command);
+        if state.pace == Pace::Paused {
+            return Treatment::Answered(Ok(()));
         }
-        Treatment::Answered
+        let prepared = export.prepare_flush(command);
+        state.held = Some(HeldFlush { command, prepared });
+        Treatment::Answered(prepared.map(drop))
     }
 
     /// A client has disconnected: its last flush was QEMU's, which flushes a disk when it closes it.
@@ -90,14 +104,10 @@ impl PaceControl {
 }
 
 impl State {
-    /// Gives the disk what is held back. It was answered with success, so an error cannot be reported.
+    /// Completes what is held back.
     fn release(&mut self, export: &dyn Export) {
-        if let Some(command) = self.held.take() {
-            let admission = Admission {
-                delay: std::time::Duration::ZERO,
-                ..export.admit(command)
-            };
-            let _ = export.carry_out(&admission);
+        if let Some(HeldFlush { command, prepared }) = self.held.take() {
+            export.complete_flush(command, prepared);
         }
     }
 }

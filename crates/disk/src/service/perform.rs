@@ -40,6 +40,11 @@ pub(super) fn perform(
             export.carry_out(admission)
         }
     };
+    answer(request, result, output);
+}
+
+/// Puts the reply to a request without data of its own into the output.
+pub(super) fn answer(request: &Request, result: Result<(), Errno>, output: &mut Output) {
     match result {
         Ok(()) => output.success(request),
         Err(errno) => output.error(request, error_value(errno)),

@@ -47,6 +47,11 @@ fn a_flush_that_the_host_has_no_space_for_fails_and_loses_nothing_that_was_flush
     run_limited(test, &image);
     let disk = Disk::open(rig.spec(8 << 20, Base::InPlace(image))).unwrap();
     assert_eq!(disk.read_sectors(0, 8).unwrap(), sectors(8, 1));
+    assert_eq!(
+        disk.read_sectors(80, 8).unwrap(),
+        sectors(8, 5),
+        "a flush that was answered holds, though the host has no space for another one"
+    );
 }
 
 fn flush_beyond_the_limit(image: Utf8PathBuf) {
@@ -73,6 +78,26 @@ fn flush_beyond_the_limit(image: Utf8PathBuf) {
     disk.power_cut(cut).unwrap();
     assert_eq!(disk.read_sectors(0, 8).unwrap(), sectors(8, 1));
     assert_eq!(disk.read_sectors(10_000, 8).unwrap(), sectors(8, 0));
+    disk.power_on();
+
+    // The first write reaches the image before the second one fails.
+    disk.put(0, &sectors(8, 4));
+    disk.put(10_000, &sectors(8, 4));
+    assert_eq!(disk.flush(), Err(Errno::NOSPC));
+    disk.power_cut(cut).unwrap();
+    disk.power_on();
+
+    // A flush that QEMU waits for is answered before it is known to be the guest's.
+    disk.put(80, &sectors(8, 5));
+    let prepared = disk.prepare();
+    assert!(prepared.is_ok());
+    disk.put(10_000, &sectors(8, 6));
+    assert_eq!(disk.prepare(), Err(Errno::NOSPC));
+    assert_eq!(disk.host_failures().unwrap().count, 3, "it may be QEMU's");
+    disk.complete(prepared);
+    disk.complete(Err(Errno::NOSPC));
+    assert_eq!(disk.host_failures().unwrap().count, 4);
+    disk.power_cut(cut).unwrap();
 }
 
 fn fill() {

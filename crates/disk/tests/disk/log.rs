@@ -43,6 +43,67 @@ fn the_log_has_what_completed_in_order() {
 }
 
 #[test]
+fn a_disk_goes_back_to_a_mark() {
+    let rig = Rig::new();
+    let image = rig.path("image");
+    std::fs::write(&image, sectors(64, 7)).unwrap();
+    let bases = [
+        Base::Zeroes,
+        Base::Image(image.clone()),
+        Base::InPlace(image.clone()),
+    ];
+    for base in bases {
+        let disk = Disk::open(rig.spec(64 * 512, base.clone())).unwrap();
+        disk.record_log(true).unwrap();
+        disk.put(1, &sectors(2, 1));
+        disk.flush().unwrap();
+        disk.put(2, &sectors(2, 2));
+        let before = disk.read_sectors(0, 64).unwrap();
+        let mark = disk.mark_log().unwrap();
+        for is_flushed in [true, false] {
+            disk.put(0, &sectors(20, 3));
+            disk.other(CommandKind::Discard, 8, 16).unwrap();
+            if is_flushed {
+                disk.flush().unwrap();
+            }
+            disk.write(3, &sectors(1, 4), true).unwrap();
+            disk.put(2, &sectors(1, 5));
+            disk.roll_back(mark).unwrap();
+            assert_eq!(disk.read_sectors(0, 64).unwrap(), before, "{base:?}");
+            assert_eq!(disk.writes_since(mark).unwrap().entries, []);
+        }
+        assert_eq!(disk.stats().unflushed_writes, 0, "the guest had flushed it");
+        disk.put(40, &sectors(1, 6));
+        let keep = Keep::None;
+        disk.power_cut(PowerCut { keep, seed: 1 }).unwrap();
+        assert_eq!(disk.read_sectors(0, 64).unwrap(), before, "{base:?}");
+        drop(disk);
+        if matches!(base, Base::InPlace(_)) {
+            assert_eq!(std::fs::read(&image).unwrap(), before);
+        }
+    }
+}
+
+#[test]
+fn what_was_volatile_at_the_mark_is_volatile_again() {
+    let rig = Rig::new();
+    let image = rig.path("image");
+    std::fs::write(&image, sectors(64, 7)).unwrap();
+    let disk = Disk::open(rig.spec(64 * 512, Base::InPlace(image.clone()))).unwrap();
+    disk.record_log(true).unwrap();
+    disk.put(0, &sectors(2, 1));
+    let mark = disk.mark_log().unwrap();
+    disk.write(1, &sectors(2, 2), true).unwrap();
+    disk.roll_back(mark).unwrap();
+    assert_eq!(disk.stats().unflushed_writes, 1);
+    assert_eq!(disk.read_sectors(0, 2).unwrap(), sectors(2, 1));
+    let keep = Keep::None;
+    disk.power_cut(PowerCut { keep, seed: 1 }).unwrap();
+    drop(disk);
+    assert_eq!(std::fs::read(&image).unwrap(), sectors(64, 7));
+}
+
+#[test]
 fn a_full_log_drops_its_oldest_entries_and_says_so() {
     let rig = Rig::new();
     let disk = rig.scratch_disk(1 << 20);

@@ -9,4 +9,5 @@ mod full_host;
 mod log;
 mod model;
 mod open;
+mod prepared_flush;
 mod rig;

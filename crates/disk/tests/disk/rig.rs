@@ -1,7 +1,7 @@
 //! A disk in a folder of its own, with the commands of a guest.
 
 use camino::Utf8PathBuf;
-use provium_disk::{Base, Command, CommandKind, Disk, DiskSpec, Export};
+use provium_disk::{Base, Command, CommandKind, Disk, DiskSpec, Export, FlushPoint};
 use rustix::io::Errno;
 
 pub(crate) struct Rig {
@@ -55,6 +55,10 @@ pub(crate) trait Guest {
     fn read(&self, first: u64, count: u64) -> Result<Vec<u8>, Errno>;
     fn other(&self, kind: CommandKind, first: u64, count: u64) -> Result<(), Errno>;
 
+    /// A flush that may be the guest's, and then is.
+    fn prepare(&self) -> Result<FlushPoint, Errno>;
+    fn complete(&self, prepared: Result<FlushPoint, Errno>);
+
     fn put(&self, first: u64, data: &[u8]) {
         self.write(first, data, false).unwrap();
     }
@@ -90,6 +94,14 @@ impl Guest for Disk {
     fn other(&self, kind: CommandKind, first: u64, count: u64) -> Result<(), Errno> {
         let admission = self.admit(command(kind, first, count * 512, false));
         self.carry_out(&admission)
+    }
+
+    fn prepare(&self) -> Result<FlushPoint, Errno> {
+        self.prepare_flush(command(CommandKind::Flush, 0, 0, false))
+    }
+
+    fn complete(&self, prepared: Result<FlushPoint, Errno>) {
+        self.complete_flush(command(CommandKind::Flush, 0, 0, false), prepared);
     }
 }
 

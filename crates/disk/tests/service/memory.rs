@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use provium_disk::DiskService;
-use provium_disk::{Admission, Command, CommandKind, Export};
+use provium_disk::{Admission, Command, CommandKind, Export, FlushPoint};
 use rustix::io::Errno;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -111,6 +111,11 @@ impl Export for Memory {
         let range = self.begin(admission)?;
         lock(&self.data)[range].copy_from_slice(data);
         Ok(())
+    }
+
+    fn prepare_flush(&self, _command: Command) -> Result<FlushPoint, Errno> {
+        let error = *lock(&self.error);
+        error.map_or(Ok(FlushPoint::default()), Err)
     }
 
     fn carry_out(&self, admission: &Admission) -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 use crate::client::*;
 use crate::memory::{Memory, Served};
 use provium_disk::{CommandKind, Pace};
+use rustix::io::Errno;
 
 const MIB: usize = 1 << 20;
 
@@ -70,4 +71,16 @@ fn a_flush_before_the_end_is_qemu_s() {
     assert_eq!(client.until_closed(), b"");
     served.service.set_pace(Pace::Normal);
     assert_eq!(seen(&served), []);
+}
+
+#[test]
+fn a_flush_that_fails_is_answered_with_its_error() {
+    let served = Served::new(Memory::new(MIB));
+    let mut client = Client::new(&served);
+    served.service.set_pace(Pace::Draining);
+    served.disk.fail(Some(Errno::NOSPC));
+    let reply = client.ask(FLUSH, 0, 0);
+    assert_eq!((reply.cookie, reply.error), (77, 28), "NBD_ENOSPC");
+    served.service.set_pace(Pace::Paused);
+    assert_eq!(client.ask(FLUSH, 0, 0), ok(77), "QEMU's own");
 }
