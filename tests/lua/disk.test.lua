@@ -381,3 +381,17 @@ test("ids and images that cannot be", function(t)
   refused(function() provium:vm("full", "default", {disks = many}):attach_disk {} end, "a machine has slots for 19")
   refused(function() vm:attach_disk {path = base .. ".missing"} end, ".missing")
 end)
+
+-- A kernel that is told a wrong frequency of its counter has slow clocks, so the boot is repeated.
+test("a boot that is repeated for the guest's clock takes back what was written to its disks", {timeout = "120s"}, function(t)
+  local khz = vm:read_file("/proc/cmdline"):match("tsc_early_khz=(%d+)")
+  if not khz then t:skip("the rate of the host's counter is not constant") end
+  local slow = provium:vm("slow", "default", {
+    disks = {{scratch = "1M", id = "data"}},
+    kernel_cmdline_append = ("tsc_early_khz=%d"):format(khz * 2),
+  })
+  slow:boot{cold = true}
+  -- The end of the first machine flushes its disks.
+  t:assert_same(slow:disk("data"):writes(), {was_cut = false})
+  slow:close()
+end)

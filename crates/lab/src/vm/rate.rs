@@ -38,9 +38,11 @@ pub(super) enum GuestClock {
 
 impl Boot<'_> {
     /// A machine that has booted cold, and the session with its agent. A boot after which the guest's
-    /// clock is wrong is repeated.
+    /// clock is wrong is repeated, without what it has written to its disks.
     pub(super) async fn cold_on_time(&self) -> Result<(Machine, Channel, GuestClock), LabError> {
         let limit = self.environment().scale_timeout(LIMIT);
+        let failed = |error| LabError::host(self.vm.subject(), "boot()", error);
+        let marks = self.disks.mark().map_err(failed)?;
         let mut attempt = 1;
         loop {
             let (machine, channel) = self.cold().await?;
@@ -77,6 +79,7 @@ impl Boot<'_> {
                 let _drain = self.disks.served.drain();
                 machine.quit().await;
             }
+            self.disks.roll_back(&marks).map_err(failed)?;
             // With a wrong clock, watchdogs find processors stuck that are not.
             self.vm.console().ignore_reports();
             self.vm.console().begin_boot();

@@ -2,16 +2,19 @@
 
 use crate::disk::{DiskId, ServedDisks, VmDisk, VolumeError, serial_of};
 use crate::error::LabError;
+use crate::guest::wait::ChannelFailure;
 use crate::lock::lock;
 use crate::save::SavedVm;
 use crate::vm::handle::Vm;
 use crate::vm::running::RunningMachine;
 use crate::vm::state::VmCore;
 use futures_util::future::try_join_all;
+use provium_disk::{DiskError, LogMark};
 use provium_guest::{CallError, Channel};
 use provium_image::GuestImage;
 use provium_protocol::op::{DiskConfig, DiskMount, SetDisks};
 use provium_vmm::{DiskDevice, Machine, VmmError};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 /// Why a guest does not have the disks that it should have.
@@ -27,6 +30,12 @@ pub(crate) enum DiskSetupError {
     Agent(#[from] CallError),
 }
 
+impl ChannelFailure for DiskSetupError {
+    fn is_end_of_channel(&self) -> bool {
+        matches!(self, Self::Agent(error) if error.is_end_of_channel())
+    }
+}
+
 /// When a machine was given its disks, apart from that of the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InsertTime {
@@ -35,6 +44,16 @@ pub(crate) enum InsertTime {
     /// Its guest has booted with empty disks in their places, which were these, and only the host has used it since
     /// then.
     AfterBoot(Vec<DiskDevice>),
+}
+
+/// Marks of the disks that are written to.
+pub(crate) type DiskMarks = BTreeMap<DiskId, LogMark>;
+
+fn failed(disk: &VmDisk, error: DiskError) -> DiskSetupError {
+    DiskSetupError::Volume {
+        id: disk.id.to_string(),
+        source: error.into(),
+    }
 }
 
 /// The disks of a machine that is about to run.
@@ -75,6 +94,33 @@ impl MachineDisks {
                 id: disk.id.to_string(),
                 source,
             })?;
+        }
+        Ok(())
+    }
+
+    /// Where the disks are now that a machine may write to, for [`Self::roll_back`].
+    pub(crate) fn mark(&self) -> Result<DiskMarks, DiskSetupError> {
+        let list = self.list();
+        let written = list
+            .iter()
+            .filter(|disk| !disk.volume.disk().is_read_only());
+        let marks = written.map(|disk| {
+            let mark = disk.volume.disk().mark_log();
+            Ok((disk.id.clone(), mark.map_err(|error| failed(disk, error))?))
+        });
+        marks.collect()
+    }
+
+    /// Takes back what a machine has written that has ended.
+    pub(crate) fn roll_back(&self, marks: &DiskMarks) -> Result<(), DiskSetupError> {
+        // What it has sent is carried out before that.
+        self.served.end();
+        for disk in self.list() {
+            // Another root is opened for each machine, which has no such mark.
+            if let Some(mark) = marks.get(&disk.id).filter(|_| !disk.is_root()) {
+                let undone = disk.volume.disk().roll_back(*mark);
+                undone.map_err(|error| failed(&disk, error))?;
+            }
         }
         Ok(())
     }
