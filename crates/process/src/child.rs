@@ -46,6 +46,10 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit::Exited(status) => write!(f, "exited with status {status}"),
+            // The kernel sends it for memory that is a file, when that cannot grow or has been cut.
+            Exit::Signalled(libc::SIGBUS) => f.write_str(
+                "was killed by SIGBUS: a file system with a file that it maps is full, or the file was cut",
+            ),
             Exit::Signalled(signal) => match signal_name(*signal) {
                 Some(name) => write!(f, "was killed by {name}"),
                 None => write!(f, "was killed by signal {signal}"),
@@ -62,7 +66,6 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         libc::SIGILL => "SIGILL",
         libc::SIGTRAP => "SIGTRAP",
         libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
         libc::SIGFPE => "SIGFPE",
         libc::SIGKILL => "SIGKILL",
         libc::SIGSEGV => "SIGSEGV",
@@ -374,5 +377,19 @@ fn kill_and_reap(pid: Pid, pidfd: &OwnedFd) -> Exit {
                 });
             Exit::Signalled(libc::SIGKILL)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bus_error_suggests_its_cause() {
+        let of = |signal| Exit::Signalled(signal).to_string();
+        assert_eq!(of(libc::SIGKILL), "was killed by SIGKILL");
+        assert!(
+            of(libc::SIGBUS).contains("SIGBUS: a file system with a file that it maps is full")
+        );
     }
 }
