@@ -52,6 +52,20 @@ impl DiskOptions {
         }
     }
 
+    /// The name of a file system's type, for [`Self::filesystem`]. Which types there are is up to the guest's kernel.
+    ///
+    /// # Errors
+    /// Why it cannot be the name of any.
+    pub fn filesystem_type(text: &str) -> Result<String, String> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if text.is_empty() || !text.chars().all(is_plain) {
+            return Err(format!(
+                "must be the name of a type of file systems, such as \"ext4\", got {text:?}"
+            ));
+        }
+        Ok(text.to_owned())
+    }
+
     /// A copy-on-write copy of an image.
     pub(crate) fn template(image: Utf8PathBuf) -> Self {
         Self::new(DiskSource::Template(image))

@@ -52,6 +52,8 @@ test("the rest", function(t)
   refused(t, function() vm{{scratch = 512, id = "a/b"}} end, "disks[1]: a disk's `id` cannot hold `/`")
   refused(t, function() vm{{scratch = 512, mount = "data"}} end, "disks[1]: option `mount`: must be an absolute path, got \"data\"")
   refused(t, function() vm{{scratch = 512, filesystem = "xfs"}} end, "disks[1]: option `filesystem`", "`mount`")
+  refused(t, function() vm{{folder = ".", mount = "/x", filesystem = "xfs,ro"}} end,
+    "disks[1]: option `filesystem`: must be the name of a type of file systems, such as \"ext4\", got \"xfs,ro\"")
   refused(t, function() vm{{scratch = 512, mediated = 1}} end, "disks[1]: option `mediated`: must be true or false")
 end)
 "#,

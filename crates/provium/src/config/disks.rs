@@ -8,7 +8,14 @@ use std::collections::BTreeSet;
 
 /// Keys of a disk.
 const KEYS: &[&str] = &[
-    "path", "scratch", "template", "folder", "id", "readonly", "mount",
+    "path",
+    "scratch",
+    "template",
+    "folder",
+    "id",
+    "readonly",
+    "mount",
+    "filesystem",
 ];
 
 /// The keys that say what is on a disk, of which it has one.
@@ -98,6 +105,16 @@ pub(super) fn read(
                 return Err(error);
             }
             options.mount = Some(mount);
+        }
+        if let Some((filesystem, span)) = disk.string("filesystem")? {
+            if options.mount.is_none() {
+                let what = "`filesystem` needs `mount`, the path at which the disk is mounted";
+                return Err(section.error(span, what.to_owned()));
+            }
+            let filesystem = DiskOptions::filesystem_type(&filesystem);
+            let filesystem =
+                filesystem.map_err(|why| section.error(span, format!("`filesystem` {why}")))?;
+            options.filesystem = Some(filesystem);
         }
         disks.push(options);
     }

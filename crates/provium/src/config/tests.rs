@@ -353,6 +353,8 @@ fn what_is_wrong_has_its_place() {
         "[profiles.x]\ndisks = [{ scratch = 1000 }]\n",
         "[profiles.x]\ndisks = [{ scratch = \"1G\", mount = \"/data\" }]\n",
         "[profiles.x]\ndisks = [{ path = \"k\", mount = \"data\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", filesystem = \"xfs\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", mount = \"/data\", filesystem = \"xfs \" }]\n",
         "[profiles.x]\ndisks = [{ path = \"k\", id = \"disk1\" }, { path = \"k\" }]\n",
         "[profiles.x]\ndisks = [{ path = \"k\", read_only = true }]\n",
         "[profiles.x]\ndisks = [\"k\"]\n",
@@ -399,6 +401,7 @@ fn disks_and_the_place_of_the_root() {
             { scratch = "1G" },
             { template = "i" },
             { folder = ".", id = "src", mount = "/src" },
+            { path = "i", mount = "/old", filesystem = "minix" },
         ]
         [profiles.missing]
         disks = [{ folder = "none" }]
@@ -431,6 +434,11 @@ fn disks_and_the_place_of_the_root() {
             id: Some("src".to_owned()),
             mount: Some("/src".to_owned()),
             ..DiskOptions::new(DiskSource::Folder(base.join(".")))
+        },
+        DiskOptions {
+            mount: Some("/old".to_owned()),
+            filesystem: Some("minix".to_owned()),
+            ..DiskOptions::new(DiskSource::Path(base.join("i")))
         },
     ];
     assert_eq!(profile("disks").disks, expected);

@@ -195,7 +195,9 @@ fn with_source(options: &Options, source: DiskSource) -> Result<DiskOptions, Lua
         path if path.starts_with('/') => Ok(path),
         path => Err(format!("must be an absolute path, got {path:?}")),
     })?;
-    let filesystem = options.text("filesystem")?;
+    let filesystem = options.read_with("filesystem", |value| {
+        DiskOptions::filesystem_type(&text_of(value)?)
+    })?;
     if filesystem.is_some() && mount.is_none() {
         return Err(LuaError::argument(
             "option `filesystem` needs `mount`, the path at which the disk is mounted",
