@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use provium_events::{Resources, Sink};
 use provium_image::{GuestImage, ImageError, Images};
-use provium_pool::Pool;
+use provium_pool::{Pool, uncounted};
 use provium_store::Bucket;
 use provium_vmm::{Accel, AccelChoice, Processor, Qemu, VmmError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -322,11 +322,12 @@ impl Environment {
         self.next_cid.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What the profile's guests boot from. The first call prepares it.
+    /// What the profile's guests boot from. The first call prepares it, with the images of the profile's disks; the
+    /// clocks of the caller are stopped meanwhile.
     pub async fn image(&self, profile: &str) -> Result<Arc<GuestImage>, EnvironmentError> {
         let host = self.host.as_ref().ok_or(EnvironmentError::NoMachines)?;
         let prepared = self.prepared(profile)?;
-        let image = prepared.image.get_or_try_init(|| async {
+        let image = uncounted(prepared.image.get_or_try_init(|| async {
             if let Some(why) = &prepared.profile.unusable {
                 return Err(EnvironmentError::Unusable {
                     profile: profile.to_owned(),
@@ -345,7 +346,7 @@ impl Environment {
                     kernel: image.kernel,
                 }),
             }
-        });
+        }));
         image.await.cloned()
     }
 

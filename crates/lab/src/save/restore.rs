@@ -6,7 +6,7 @@
 //!                              └──┘ warm_up
 //! ```
 
-use crate::guest::wait::{GuestWait, RequestError, WaitError};
+use crate::guest::wait::{GuestWait, RequestError, WaitError, machine_end};
 use crate::lock::lock;
 use crate::save::manifest::{Base, SavedVm};
 use crate::save::warm_up::{BLANK_DISK, warm_up, warm_up_disks, warm_up_network};
@@ -226,6 +226,15 @@ impl RestoredVm {
             WaitError::Reset => RestoreError::GuestEnded(no_reply.to_string()),
             WaitError::TimedOut => RestoreError::TimedOut(limit),
         })
+    }
+
+    /// How its guest has ended by itself, if it has or does so soon.
+    pub(crate) async fn guest_end(&self) -> Option<String> {
+        let how = machine_end(&self.machine).await?;
+        match self.ended(how) {
+            RestoreError::GuestEnded(how) => Some(how),
+            _ => None,
+        }
     }
 
     /// The error for a machine that has ended, by the way it did.

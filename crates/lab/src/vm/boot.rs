@@ -20,8 +20,9 @@ use crate::vm_options::VmOptions;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_image::GuestImage;
-use provium_pool::{resources_of_vm, uncounted};
+use provium_pool::resources_of_vm;
 use provium_vmm::Machine;
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,7 +115,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     let need = resources_of_vm(options.memory(profile), options.cpus(profile));
     check(vm, &options)?;
     let started = Instant::now();
-    let image = uncounted(vm.0.environment().image(&profile.name)).await;
+    let image = vm.0.environment().image(&profile.name).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
     let disks = disks_for_boot(&vm.0, &options, &image).await?;
     let requested = Instant::now();
@@ -268,11 +269,8 @@ impl Boot<'_> {
     ) -> Result<(), LabError> {
         let limit = self.limit();
         let set = configure_network(machine, channel, &self.nics);
-        match GuestWait::new(machine, limit.time).until(set).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.error(chain(&error))),
-            Err(why) => Err(self.no_reply(why, &limit)),
-        }
+        let set = GuestWait::new(machine, limit.time).reply(set).await;
+        set.map_err(|error| self.setup_error(error, &limit))
     }
 
     /// Inserts all disks except the root disk, which the machine has already.
@@ -290,10 +288,19 @@ impl Boot<'_> {
     ) -> Result<(), LabError> {
         let limit = self.limit();
         let set = self.disks.settle(channel, inserted);
-        match GuestWait::new(machine, limit.time).until(set).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.error(chain(&error))),
-            Err(why) => Err(self.no_reply(why, &limit)),
+        let set = GuestWait::new(machine, limit.time).reply(set).await;
+        set.map_err(|error| self.setup_error(error, &limit))
+    }
+
+    /// The error of a boot whose guest does not have what it should have.
+    fn setup_error(
+        &self,
+        error: RequestError<impl Error + Send + Sync + 'static>,
+        limit: &Limit,
+    ) -> LabError {
+        match error {
+            RequestError::NoReply(why) => self.no_reply(why, limit),
+            RequestError::Failed(error) => self.error(chain(&error)),
         }
     }
 

@@ -189,8 +189,13 @@ impl Boot<'_> {
             })
         };
         let give_disks = async {
-            let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
-            inserted.map_err(unused)?;
+            if let Err(error) = self.disks.insert(machine, |disk| !disk.is_root()).await {
+                // The guest runs already, and may have ended its machine.
+                return Err(match restored.guest_end().await {
+                    Some(how) => TemplateFailure::Refused(self.ended(how)),
+                    None => unused(error),
+                });
+            }
             let empty = InsertTime::AfterBoot(restored.empty_disks.clone());
             let set = self.set_disks(machine, channel, empty).await;
             set.map_err(TemplateFailure::Refused)

@@ -223,3 +223,35 @@ fn an_image_has_what_was_flushed_after_its_run_was_killed() {
     assert!(image.starts_with("flushed "), "{image}");
     assert_eq!(image[512..], "-".repeat(4096 - 512), "{image}");
 }
+
+/// A guest that powers itself off as soon as it has its name: before, while or after its disks are inserted.
+const DIES: &str = r#"local disks = {}
+for i = 1, 19 do disks[i] = {scratch = "1M"} end
+
+test("a guest that ends while it gets its disks", function(t)
+  for _, name in ipairs{"first", "second", "third"} do
+    local vm = provium:vm(name, "dies", {disks = disks})
+    local is_booted, why = pcall(vm.boot, vm)
+    if is_booted then
+      wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+    else
+      t:assert_contains(tostring(why), "the guest powered itself off")
+    end
+    vm:close()
+  end
+end)
+"#;
+
+#[test]
+#[ignore = "boots guests"]
+fn a_guest_that_ends_while_it_gets_its_disks_leaves_its_template_as_it_is() {
+    let cache = CacheProject::new(&[("dies.test.lua", DIES)]);
+    let ends = "while read name < /proc/sys/kernel/hostname && [ $name = guest ]; do :; done; \
+                  echo o > /proc/sysrq-trigger";
+    let profile =
+        format!("[profiles.dies]\nguest = \"default\"\nready = '({ends}) > /dev/null 2>&1 &'\n");
+    cache.configure("dies.toml", &profile);
+    let ran = (cache.project).run(&["--config", "dies.toml", "dies.test.lua"]);
+    let ran = ran.passes();
+    assert!(!ran.stderr.contains("template"), "{}", ran.stderr);
+}

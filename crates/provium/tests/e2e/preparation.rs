@@ -115,11 +115,68 @@ test("boots", {timeout = "10s"}, function(t)
 end)
 "#;
 
+const FOLDER_DISK_SAVED: &str = r#"local vm = provium:vm("v", "disk"):boot()
+vm:check("mkdir /src && mount /dev/vda /src")
+test("saves", function(t) vm:snapshot("saved") end)
+"#;
+
+const FOLDER_DISK_RESTORED: &str = r#"local vm = provium:vm("v", "default")
+
+test("restores", {timeout = "10s"}, function(t)
+  vm:restore("saved")
+  t:assert_eq(vm:read_file("/src/file"), "text")
+end)
+"#;
+
+/// Attachments that end while the disk's image is made, which takes as long as the file `making` exists.
+const CANCELLED: &str = r#"local vm = provium:vm("v", "default"):boot()
+
+local function cancel_attachment()
+  local attaching = co.spawn(function() vm:attach_disk{folder = "tree", id = "src"} end)
+  wait_until(function() return io.open("making") end, {timeout = 60})
+  attaching:cancel()
+  os.remove("making")
+end
+
+test("another disk can be attached", function(t)
+  local begun = os.time()
+  cancel_attachment()
+  t:assert_eq(vm:attach_disk{id = "other", size = "1M"}:node(), "/dev/vda")
+  t:assert(os.time() - begun < 60, "it did not wait for the image")
+end)
+
+test("the clock runs", {timeout = "2s"}, function()
+  cancel_attachment()
+  wait_until(function() return false end, {timeout = 300})
+end)
+"#;
+
+#[test]
+#[ignore = "boots guests"]
+fn a_cancelled_attachment_does_not_stop_the_clocks() {
+    let cache = CacheProject::new(&[("cancelled.test.lua", CANCELLED), ("tree/file", "text")]);
+    let project = &cache.project;
+    write_program(
+        project,
+        "mke2fs",
+        "touch \"$FOLDER/making\"\nsleep 100\nexit 1",
+    );
+    let path = std::env::var("PATH").unwrap();
+    let bin = project.beside("bin");
+    project.set_env("PATH", &format!("{}:{path}", bin.display()));
+    project.set_env("FOLDER", project.path().to_str().unwrap());
+    let ran = project.run(&["cancelled.test.lua"]).exits_with(1);
+    ran.prints("(1 passed, 1 failed)");
+    ran.prints("timed out");
+}
+
 #[test]
 #[ignore = "boots guests"]
 fn the_image_of_a_folder_is_made_outside_of_time_limits() {
     let cache = CacheProject::new(&[
         ("disk.test.lua", FOLDER_DISK),
+        ("save.test.lua", FOLDER_DISK_SAVED),
+        ("restore.test.lua", FOLDER_DISK_RESTORED),
         ("tree/file", "text"),
         ("other/file", "text"),
     ]);
@@ -142,4 +199,9 @@ fn the_image_of_a_folder_is_made_outside_of_time_limits() {
     let prepare = ["prepare", "--config", "profile.toml", "disk"];
     let prepared = project.provium(&prepare).passes();
     prepared.warns("making a file system of `.*/other`");
+    // Nothing in the file of a test says that a snapshot is of a profile whose folder has changed.
+    let run = |file| project.run(&["--config", "profile.toml", file]).passes();
+    run("save.test.lua");
+    project.write("other/file", "changed");
+    run("restore.test.lua").warns("making a file system of `.*/other`");
 }

@@ -9,7 +9,7 @@ use crate::vm::disk::handle::{Disk, Disks};
 use crate::vm::disk::setup::{DiskSetupError, GuestView, settle_disks};
 use crate::vm::handle::Vm;
 use crate::vm::running::RunningMachine;
-use crate::vm::state::Stage;
+use crate::vm::state::{Lifecycle, Stage};
 use provium_disk::{DiskError, SECTOR};
 use provium_vmm::{DiskSlot, VmmError};
 use std::sync::Arc;
@@ -29,10 +29,14 @@ impl Disks<'_> {
         options: DiskOptions,
         content: Option<Vec<u8>>,
     ) -> Result<Disk, LabError> {
+        let core = &self.vm.0;
         let vm = self.vm.clone();
-        self.vm
-            .0
-            .uninterrupted(ATTACH, async move { attach(&vm, options, content).await })
+        // The image of a folder may take minutes to make, with the clocks of the caller stopped.
+        let has_content = content.is_some();
+        let opened = core.apart(ATTACH, async move { open(&vm, options, has_content).await });
+        let opened = opened.await?;
+        let vm = self.vm.clone();
+        core.uninterrupted(ATTACH, async move { attach(&vm, opened, content).await })
             .await
     }
 }
@@ -50,7 +54,15 @@ impl Disk {
     }
 }
 
-async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Result<Disk, LabError> {
+/// A disk that its VM does not have yet. Nothing has been written to its image.
+struct OpenedDisk {
+    /// The VM stays as it is.
+    _lifecycle: Lifecycle,
+    stage: Stage,
+    disk: VmDisk,
+}
+
+async fn open(vm: &Vm, options: DiskOptions, has_content: bool) -> Result<OpenedDisk, LabError> {
     let _lifecycle = vm.0.lifecycle().await;
     let invalid = |why: String| LabError::invalid(vm.subject(), ATTACH, why);
     if vm.is_closed() {
@@ -89,13 +101,27 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
     }
     // The guest's device is read-only all the same.
     let writable = DiskOptions {
-        read_only: options.read_only && content.is_none(),
+        read_only: options.read_only && !has_content,
         ..options.clone()
     };
     let volume = vm.0.disk_content().open(&id, &writable).await;
     let volume = volume.map_err(|error| vm.0.disk_content().error(ATTACH, &id, error))?;
+    Ok(OpenedDisk {
+        _lifecycle,
+        stage,
+        disk: VmDisk::new(id, options, DiskOrigin::Attached, volume),
+    })
+}
+
+async fn attach(vm: &Vm, opened: OpenedDisk, content: Option<Vec<u8>>) -> Result<Disk, LabError> {
+    let OpenedDisk {
+        _lifecycle,
+        stage,
+        disk,
+    } = opened;
+    let id = disk.id.clone();
     if let Some(content) = content {
-        let disk = volume.disk().clone();
+        let disk = disk.volume.disk().clone();
         let writing = tokio::task::spawn_blocking(move || write_content(&disk, content));
         let failed =
             |error| LabError::host(format!("disk `{id}` of {}", vm.subject()), ATTACH, error);
@@ -105,7 +131,6 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
             .and_then(|written| written.map_err(std::io::Error::other))
             .map_err(failed)?;
     }
-    let disk = VmDisk::new(id.clone(), options, DiskOrigin::Attached, volume);
     match stage.running() {
         Some(running) => plug(vm, running, disk).await?,
         None => vm.0.disks.push(disk),

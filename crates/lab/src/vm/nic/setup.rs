@@ -10,6 +10,7 @@
 //! cost nothing.
 
 use crate::error::LabError;
+use crate::guest::wait::ChannelFailure;
 use crate::lock::lock;
 use crate::network::{AttachedVm, PREFIX_V6};
 use crate::resource::ResourceId;
@@ -36,6 +37,12 @@ pub(crate) enum NetworkError {
     Machine(#[from] VmmError),
     #[error("the agent cannot set up the network")]
     Agent(#[from] CallError),
+}
+
+impl ChannelFailure for NetworkError {
+    fn is_end_of_channel(&self) -> bool {
+        matches!(self, Self::Agent(error) if error.is_end_of_channel())
+    }
 }
 
 /// What the agent of the guest sets for these NICs; whether it waits until those have carriers that are connected.
