@@ -283,13 +283,34 @@ exec sleep 1000000
   early:close()
 end)
 
-test("partitions of a disk are seen after a boot from a template", function(t)
-  local other = provium:vm("parted", "default", {disks = {{scratch = "1M", id = "p"}}})
-  other:disk("p"):write_sectors(0, table_with_one_partition(100))
-  other:disk("p"):write_sectors(8, disks.sectors("inside", 1))
-  other:boot()
-  t:assert_eq(other:check("cat /sys/block/vda/vda1/size").stdout, "100\n")
-  t:assert_eq(other:check("head -c 512 /dev/disk/by-id/virtio-p-part1").stdout, disks.sectors("inside", 1))
+test("a guest of a template sees the disks of its VM, whatever their ids and partitions are", function(t)
+  -- The guest of the template knew them by other ids, or by these in the other order.
+  for number, ids in ipairs {{"p", "q"}, {"q", "p"}, {"q", "p"}, {"p", "r"}, {"p", "q"}} do
+    local options = {{scratch = (63 + number) .. "K", id = ids[1]}, {scratch = (127 + number) .. "K", id = ids[2]}}
+    local other = provium:vm("parted" .. number, "default", {disks = options})
+    local first, second = other:disk(ids[1]), other:disk(ids[2])
+    -- Only one of them has partitions, and not always the same one.
+    local parted, plain, name = first, second, "vda"
+    if number % 2 == 0 then parted, plain, name = second, first, "vdb" end
+    parted:write_sectors(0, table_with_one_partition(100))
+    parted:write_sectors(8, disks.sectors("inside", 1))
+    plain:write_sectors(8, disks.sectors("plain", 1))
+    other:boot()
+    if number > 1 then t:assert_neq(other:stats().boot_kind, "cold") end
+    t:assert_eq(first:node(), "/dev/vda")
+    t:assert_eq(second:node(), "/dev/vdb")
+    for _, disk in ipairs {first, second} do
+      t:assert_eq(other:check("readlink -f /dev/disk/by-id/virtio-" .. disk:id()).stdout, disk:node() .. "\n")
+      t:assert_eq(tonumber(other:check("blockdev --getsize64 " .. disk:node()).stdout), disk:size())
+    end
+    t:assert_eq(other:check("ls /sys/block/vda /sys/block/vdb | grep -c '^vd.1$'").stdout, "1\n")
+    t:assert_eq(other:check(("cat /sys/block/%s/%s1/size"):format(name, name)).stdout, "100\n")
+    local inside = ("head -c 512 /dev/disk/by-id/virtio-%s-part1"):format(parted:id())
+    t:assert_eq(other:check(inside).stdout, disks.sectors("inside", 1))
+    t:assert_eq(other:check("ls /dev/disk/by-id | grep -c .").stdout, "3\n")
+    t:assert_eq(disks.dd_read(other, plain, 8, 1), disks.sectors("plain", 1))
+    other:close()
+  end
 end)
 
 test("a qcow2 image is a template as a raw one is", function(t)

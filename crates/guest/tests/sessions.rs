@@ -281,6 +281,8 @@ async fn disks_are_set_by_the_agent_itself() {
             size: 1 << 20,
             read_only: false,
             is_replaced: true,
+            may_have_partitions: false,
+            known_as: None,
             mount: None,
         }],
     };

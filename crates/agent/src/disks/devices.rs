@@ -1,7 +1,7 @@
 //! The virtio disks that the kernel has.
 
 use crate::sys::{Sys, fd, file};
-use provium_protocol::op::DiskConfig;
+use provium_protocol::op::{DiskConfig, DiskNode};
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -32,6 +32,27 @@ impl Device {
                 Some(Self { name, serial })
             });
         Ok(devices.collect())
+    }
+
+    /// The devices of all disks, if each is one of `known` and has another serial number now, or the same; see
+    /// [`DiskConfig::known_as`].
+    pub(super) fn known(disks: &[DiskConfig], known: &[DiskNode]) -> Option<Vec<Self>> {
+        let device = |disk: &DiskConfig| {
+            let serial = disk.known_as.as_ref()?;
+            let node = known.iter().find(|node| node.serial == *serial)?;
+            Some(Self {
+                name: node.name.clone(),
+                serial: disk.serial.clone(),
+            })
+        };
+        let devices: Vec<Self> = disks.iter().map(device).collect::<Option<_>>()?;
+        (devices.len() == known.len()).then_some(devices)
+    }
+
+    /// Whether the host was told this name for this serial number.
+    pub(super) fn is_one_of(&self, nodes: &[DiskNode]) -> bool {
+        let mut nodes = nodes.iter();
+        nodes.any(|node| node.serial == self.serial && node.name == self.name)
     }
 
     /// The device of a disk.
@@ -163,8 +184,41 @@ pub(super) mod fake {
 
 #[cfg(test)]
 mod tests {
+    use super::super::set::tests::disk;
     use super::fake::FakeTree;
     use super::*;
+
+    #[test]
+    fn known_devices_are_found_by_their_earlier_serials() {
+        let node = |serial: &str, name: &str| DiskNode {
+            serial: serial.to_owned(),
+            name: name.to_owned(),
+        };
+        let known = [node("data", "vda"), node("logs", "vdb")];
+        let of = |serial: &str, known_as: Option<&str>| DiskConfig {
+            known_as: known_as.map(str::to_owned),
+            ..disk(serial)
+        };
+        // The serials are exchanged.
+        let disks = [of("logs", Some("data")), of("data", Some("logs"))];
+        let devices = Device::known(&disks, &known).unwrap();
+        let names = devices.iter().map(|one| (&one.serial[..], &one.name[..]));
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            [("logs", "vda"), ("data", "vdb")]
+        );
+        assert!(!devices[0].is_one_of(&known));
+        let same = [of("data", Some("data")), of("logs", Some("logs"))];
+        let devices = Device::known(&same, &known).unwrap();
+        assert!(devices.iter().all(|device| device.is_one_of(&known)));
+        // All or none.
+        let new = [of("data", Some("data")), of("logs", None)];
+        assert_eq!(Device::known(&new, &known), None);
+        let other = [of("data", Some("data")), of("logs", Some("root"))];
+        assert_eq!(Device::known(&other, &known), None);
+        assert_eq!(Device::known(&same[..1], &known), None);
+        assert_eq!(Device::known(&same, &[]), None);
+    }
 
     #[test]
     fn virtio_disks_are_read_from_sysfs() {

@@ -13,15 +13,16 @@
 //! files of each disk.
 //!
 //! It runs in a process of its own, in the root of process 1, since it may wait for the kernel, for the host
-//! and for file systems; see `router/configuration_tasks.rs`.
+//! and for file systems, unless it waits for nothing; see `router/configuration_tasks.rs`.
 //!
 //! Decisions:
 //! - The links in `/dev/disk/by-id` are made here in any guest, with the names and targets that udev gives
 //!   them. So they are there when the reply comes, and udev, where it runs, changes nothing about them.
 //! - A link is removed if its device is gone, or has another serial number now.
-//! - A replaced disk that begins with a sector of zeroes is not searched for partitions, unless it had some.
-//!   *Measured* in a restored guest under TCG, as blocks of code that QEMU translates: 4,450 for a request with one
-//!   replaced disk, 3,300 without the search. 2,400 of these are for what any request does.
+//! - What need not be asked of the kernel is not. In a guest that has just been restored, QEMU has to translate all of
+//!   the kernel's code that runs, so each kind of access takes milliseconds the first time. A replaced disk is searched
+//!   for partitions only if the host has found that its first sector holds anything, or if it had partitions. In a
+//!   guest that only the host has used, the devices are those of the last request, and so are the links.
 //! - A device that is in use, such as by a mount, is not refreshed: its cache may hold what is to be written,
 //!   which belongs to the content that is gone.
 
@@ -32,5 +33,5 @@ mod refresh;
 mod set;
 mod wait;
 
-pub(crate) use set::{modules, set};
+pub(crate) use set::{modules, set, set_at_once};
 pub(crate) use wait::await_disk;

@@ -31,8 +31,20 @@ impl Udev {
     }
 }
 
-/// Drops what is cached of a disk, and has the kernel read its partition table, if it can have one.
-pub(super) fn refresh(pair: &DiskName<'_>, udev: Udev) -> Result<(), WireError> {
+/// Whether the kernel was made to read a partition table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartitionSearch {
+    Made,
+    Unnecessary,
+}
+
+/// Drops what is cached of a disk, and has the kernel read its partition table, if it can have one. `has_partitions`
+/// is what the guest has seen of it so far.
+pub(super) fn refresh(
+    pair: &DiskName<'_>,
+    has_partitions: bool,
+    udev: Udev,
+) -> Result<PartitionSearch, WireError> {
     let tried = |what: &str| {
         let text = format!("{what} {pair}");
         move |errno| failure::os(explained(&text, errno), errno)
@@ -43,36 +55,15 @@ pub(super) fn refresh(pair: &DiskName<'_>, udev: Udev) -> Result<(), WireError> 
         lock(&node).map_err(tried("waiting for udev to release"))?;
     }
     block::flush_buffers(node.as_raw_fd()).map_err(tried("dropping the cached blocks of"))?;
-    if pair.1.partitions(roots::SYS).is_empty() && begins_with_zeroes(&node) {
-        return Ok(());
+    if !has_partitions && !pair.0.may_have_partitions {
+        return Ok(PartitionSearch::Unnecessary);
     }
     match block::read_partitions(node.as_raw_fd()) {
         // What cannot be read has no partitions, as when the driver finds the disk. Such a disk can be what a
         // test wants.
-        Ok(()) | Err(Errno::IO) => Ok(()),
+        Ok(()) | Err(Errno::IO) => Ok(PartitionSearch::Made),
         Err(errno) => Err(tried("reading the partition table of")(errno)),
     }
-}
-
-/// The first block of a disk, where the kernel can put it.
-#[repr(align(4096))]
-struct FirstBlock([u8; 4096]);
-
-/// Whether the first sector holds nothing, as in a new disk and in most file systems. Any partition table that is
-/// in use today begins in it. In a guest that has just been restored, all that the kernel has about
-/// partitions has still to be translated, which takes several times as long as this read.
-fn begins_with_zeroes(node: &OwnedFd) -> bool {
-    let mut block = FirstBlock([0; 4096]);
-    match file::read_from(node.as_raw_fd(), &mut block.0, 0) {
-        Ok(got) => is_blank(&block.0[..got]),
-        Err(_) => false,
-    }
-}
-
-/// Whether a disk that begins with these bytes has no partition table.
-fn is_blank(block: &[u8]) -> bool {
-    let sector = block.first_chunk::<512>();
-    sector.is_some_and(|sector| sector.iter().all(|byte| *byte == 0))
 }
 
 /// Has udev look at a disk again.
@@ -125,19 +116,8 @@ mod tests {
             serial: "data".to_owned(),
         };
         let disk = disk("data");
-        let error = refresh(&DiskName(&disk, &device), Udev::Absent).unwrap_err();
+        let error = refresh(&DiskName(&disk, &device), false, Udev::Absent).unwrap_err();
         assert_eq!(error.message, "opening disk `data` (vd-none)");
-    }
-
-    #[test]
-    fn only_a_first_sector_of_zeroes_is_blank() {
-        let mut block = [0; 4096];
-        assert!(is_blank(&block) && is_blank(&block[..512]));
-        block[512] = 1;
-        assert!(is_blank(&block));
-        block[511] = 0xaa;
-        assert!(!is_blank(&block));
-        assert!(!is_blank(&[]), "a disk that cannot be read");
     }
 
     #[test]

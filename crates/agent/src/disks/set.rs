@@ -1,7 +1,7 @@
 //! Carrying out a request.
 
 use super::devices::{Device, DiskName};
-use super::refresh::Udev;
+use super::refresh::{PartitionSearch, Udev};
 use super::wait::{self, DRIVERS};
 use super::{links, mounts, refresh};
 use crate::failure;
@@ -31,13 +31,19 @@ pub(crate) fn modules(request: &SetDisks) -> Vec<String> {
     names
 }
 
-/// Makes the guest's view of its disks what the request says.
+/// Makes the guest's view of its disks what the request says. `known` is what the last request has found.
 ///
 /// # Errors
 /// An invalid request, before anything is changed; otherwise the first step that failed.
-pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Reply, Stop> {
+pub(crate) fn set(
+    request: &SetDisks,
+    known: &[DiskNode],
+    modules: &mut ModuleRequests,
+) -> Result<Reply, Stop> {
     check(&request.disks).map_err(failure::invalid)?;
-    let devices = wait::await_devices(&request.disks, modules)?;
+    let known_devices = Device::known(&request.disks, known);
+    let is_known = known_devices.is_some();
+    let devices = wait::await_devices(&request.disks, known_devices, modules)?;
     let pairs = request.disks.iter().filter_map(|disk| {
         // All are there, since they were waited for.
         Device::find(disk, &devices).map(|device| DiskName(disk, device))
@@ -51,11 +57,17 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
     let filesystems = pairs.iter().filter_map(|pair| pair.0.mount.as_ref());
     mounts::load(filesystems.map(|mount| &*mount.filesystem), modules)?;
     let udev = Udev::find();
+    // The last request has made those of known devices.
+    let mut are_linked = is_known && devices.iter().all(|device| device.is_one_of(known));
     for pair in pairs.iter().filter(|pair| pair.0.is_replaced) {
-        refresh::refresh(pair, udev)?;
+        let has_partitions = !is_known && !pair.1.partitions(roots::SYS).is_empty();
+        let search = refresh::refresh(pair, has_partitions, udev)?;
+        are_linked &= search == PartitionSearch::Unnecessary;
     }
-    links::set(roots::SYS, roots::DEV, &devices)
-        .map_err(|errno| failure::os("making the links in /dev/disk/by-id", errno))?;
+    if !are_linked {
+        links::set(roots::SYS, roots::DEV, &devices)
+            .map_err(|errno| failure::os("making the links in /dev/disk/by-id", errno))?;
+    }
     for pair in &pairs {
         if let Some(mount) = &pair.0.mount {
             mounts::mount(pair, mount)?;
@@ -72,6 +84,36 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
         name: device.name.clone(),
     });
     Ok(Reply::Disks(nodes.collect()))
+}
+
+/// Carries out a request that waits for nothing: about known devices that have their sizes, without mounts and
+/// searches for partitions. `None` for any other, and if it fails: [`set`] is to carry it out then.
+pub(crate) fn set_at_once(request: &SetDisks, known: &[DiskNode]) -> Option<Reply> {
+    check(&request.disks).ok()?;
+    let devices = Device::known(&request.disks, known)?;
+    if !request.disks.iter().all(is_immediate) || Udev::find() == Udev::Runs {
+        return None;
+    }
+    if !wait::are_ready(&request.disks, &devices) {
+        return None;
+    }
+    for disk in &request.disks {
+        let device = Device::find(disk, &devices)?;
+        refresh::refresh(&DiskName(disk, device), false, Udev::Absent).ok()?;
+    }
+    if !devices.iter().all(|device| device.is_one_of(known)) {
+        links::set(roots::SYS, roots::DEV, &devices).ok()?;
+    }
+    let nodes = devices.into_iter().map(|device| DiskNode {
+        serial: device.serial,
+        name: device.name,
+    });
+    Some(Reply::Disks(nodes.collect()))
+}
+
+/// Whether nothing about the disk takes a command of its device. Its caches are empty: only the host has used it.
+fn is_immediate(disk: &DiskConfig) -> bool {
+    disk.is_replaced && !disk.may_have_partitions && disk.mount.is_none()
 }
 
 /// The first mistake in the request.
@@ -140,6 +182,8 @@ pub(super) mod tests {
             size: 4096,
             read_only: false,
             is_replaced: false,
+            may_have_partitions: false,
+            known_as: None,
             mount: None,
         }
     }
@@ -167,6 +211,27 @@ pub(super) mod tests {
         };
         let expected = ["virtio_pci", "virtio_blk", "fs-ext4", "fs-xfs"];
         assert_eq!(modules(&request), expected);
+    }
+
+    #[test]
+    fn only_a_request_without_mounts_and_partitions_is_immediate() {
+        let replaced = DiskConfig {
+            is_replaced: true,
+            ..disk("a")
+        };
+        assert!(is_immediate(&replaced));
+        // Its driver may still be probing.
+        assert!(!is_immediate(&disk("a")));
+        let partitioned = DiskConfig {
+            may_have_partitions: true,
+            ..replaced
+        };
+        assert!(!is_immediate(&partitioned));
+        let mounted = DiskConfig {
+            is_replaced: true,
+            ..mounted("a", "/a", "ext4")
+        };
+        assert!(!is_immediate(&mounted));
     }
 
     #[test]

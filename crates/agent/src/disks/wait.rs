@@ -25,12 +25,17 @@ enum MissingPart {
     Size(u64),
 }
 
-/// The devices of the guest, once those of all disks are there with their sizes.
+/// The devices of the guest, once those of all disks are there with their sizes. `known`: those of the disks, if they
+/// are known.
 pub(super) fn await_devices(
     disks: &[DiskConfig],
+    known: Option<Vec<Device>>,
     modules: &mut ModuleRequests,
 ) -> Result<Vec<Device>, Stop> {
-    let mut devices = list()?;
+    let mut devices = match known {
+        Some(known) => known,
+        None => list()?,
+    };
     if first_lack(roots::SYS, disks, &devices).is_none() {
         return Ok(devices);
     }
@@ -97,6 +102,11 @@ fn list() -> Result<Vec<Device>, WireError> {
         Err(Errno::NOENT) => Ok(Vec::new()),
         other => other.map_err(|errno| failure::os("listing the block devices", errno)),
     }
+}
+
+/// Whether all disks are there with their sizes.
+pub(super) fn are_ready(disks: &[DiskConfig], devices: &[Device]) -> bool {
+    first_lack(roots::SYS, disks, devices).is_none()
 }
 
 /// The first disk that is not usable yet.

@@ -11,6 +11,8 @@ fn request(serial: &str) -> AgentOp {
             size: 4096,
             read_only: false,
             is_replaced: true,
+            may_have_partitions: false,
+            known_as: None,
             mount: None,
         }],
     })

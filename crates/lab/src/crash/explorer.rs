@@ -8,7 +8,7 @@ use crate::lock::lock;
 use crate::resource::Scope;
 use crate::snapshot::Snapshot;
 use crate::snapshot::take::{cache_folder, check_quiescent, take_one};
-use crate::vm::{Disk, Vm, VmState, insert_disk, settle_disks};
+use crate::vm::{Disk, GuestView, Vm, VmState, insert_disk, settle_disks};
 use provium_disk::{CrashOptions, CrashStates};
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -228,13 +228,18 @@ async fn replace(vm: &Vm, id: &str, content: provium_disk::Disk) -> Result<(), L
     let Some(disk) = found.filter(|disk| disk.slot.is_some()) else {
         return Err(LabError::gone(vm.subject(), CALL, "the disk is detached"));
     };
+    // The function mounts it, or repairs it first.
+    disk.options.mount = None;
     let volume = vm.0.disk_content().adopt(&disk.id, content);
     disk.volume = volume.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     let inserted = insert_disk(&running.machine, &running.served_disks, disk).await;
     inserted.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     vm.0.disks.set(disks.clone());
-    let is_replaced = |disk: &VmDisk| disk.id.as_str() == id;
-    let settled = settle_disks(&running.channel, &mut disks, is_replaced).await;
+    let found = |disk: &VmDisk| match disk.id.as_str() == id {
+        true => GuestView::Stale,
+        false => GuestView::Current,
+    };
+    let settled = settle_disks(&running.channel, &mut disks, found).await;
     settled.map_err(|error| LabError::host(vm.subject(), CALL, error))
 }
 

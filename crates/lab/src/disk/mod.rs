@@ -29,7 +29,7 @@ mod volume;
 pub(crate) use saved::SavedVmDisk;
 pub(crate) use scratch::DiskScratch;
 pub(crate) use served::{DrainGuard, ServedDisks};
-pub(crate) use vm_disk::{DiskOrigin, VmDisk};
+pub(crate) use vm_disk::{DiskOrigin, VmDisk, serial_of};
 pub(crate) use volume::{Volume, VolumeError, disk_seed};
 
 pub use options::{DiskId, DiskOptions, DiskSource};

@@ -62,3 +62,9 @@ impl VmDisk {
         })
     }
 }
+
+/// The serial number of the device in this slot.
+pub(crate) fn serial_of(devices: &[DiskDevice], slot: DiskSlot) -> Option<String> {
+    let device = devices.iter().find(|device| device.slot == slot)?;
+    Some(device.serial.clone())
+}

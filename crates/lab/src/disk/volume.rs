@@ -174,6 +174,15 @@ impl Volume {
         found.ok().flatten()
     }
 
+    /// Whether it may have a partition table: any that is in use today begins in the first sector, which holds nothing
+    /// in a new disk and in most file systems.
+    pub(crate) fn may_have_partitions(&self) -> bool {
+        match self.disk.read_sectors(0, 1) {
+            Ok(sector) => sector.iter().any(|byte| *byte != 0),
+            Err(_) => true,
+        }
+    }
+
     /// Serves it at a new socket.
     pub(crate) fn serve(&self, name: &str) -> io::Result<OfferedDisk> {
         let socket = self.scratch.socket()?;

@@ -38,4 +38,4 @@ pub(crate) use freeze::{FreezeError, FrozenVm, QUIESCE_LIMIT};
 pub(crate) use manifest::{Base, SavedNic, SavedVm, VmManifest};
 pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, host_name};
 pub(crate) use warm_pool::{Reuse, WarmPool};
-pub(crate) use warm_up::warm_up;
+pub(crate) use warm_up::{warm_up, warm_up_network, warm_up_placeholders};

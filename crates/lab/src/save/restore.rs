@@ -67,6 +67,8 @@ pub(crate) struct StandbyVm {
     base: Arc<Base>,
     /// The NICs that the machine had when it was saved.
     nics: Vec<NicSlot>,
+    /// The disks that the host set last in its guest, which have no content.
+    empty_disks: Vec<DiskDevice>,
 }
 
 /// A paused machine with the name and the console of its VM, and a quiesced agent.
@@ -75,6 +77,8 @@ pub(crate) struct RestoredVm {
     pub(crate) channel: Channel,
     quiesced: Mutex<Option<QuiescedChannel>>,
     pub(crate) base: Arc<Base>,
+    /// The disks that the host set last in the guest of a template, which had no content.
+    pub(crate) empty_disks: Vec<DiskDevice>,
 }
 
 /// Why a saved VM could not be restored.
@@ -140,6 +144,7 @@ impl RestoreRequest {
             quiesced: None,
             base: Arc::clone(&self.saved.base),
             nics: self.saved.machine.manifest.nics.clone(),
+            empty_disks: self.saved.machine.manifest.disks.clone(),
         })
     }
 }
@@ -160,9 +165,10 @@ impl StandbyVm {
         let warmed = async {
             warm_up(&self.channel).await?;
             warm_up_network(&self.channel, &self.nics).await?;
-            warm_up_disks(&self.channel, self.standby.disks()).await
+            warm_up_disks(&self.channel, self.standby.disks(), &self.empty_disks).await
         };
         warmed.await.map_err(RestoreError::Agent)?;
+        self.empty_disks = self.standby.disks().to_vec();
         let quiesced = self.channel.quiesce().await;
         self.quiesced = Some(quiesced.map_err(RestoreError::Agent)?);
         self.standby.pause().await?;
@@ -185,6 +191,7 @@ impl StandbyVm {
             channel: self.channel,
             quiesced: Mutex::new(self.quiesced),
             base: self.base,
+            empty_disks: self.empty_disks,
         })
     }
 }

@@ -3,8 +3,9 @@
 //! The first command in a guest takes ten times as long as the second one: the kernel allocates what it needs
 //! to start a process, and QEMU, in each new process, translates the code that it runs. A template is saved
 //! after a command, which spares all of its VMs the first part; a warm VM runs one more, which spares it the
-//! second part. The same holds for its NICs and disks, where the second part takes almost all of the time.
+//! second part. The same holds for the NICs and disks of both, but those of a guest whose root is on a disk.
 
+use crate::disk::serial_of;
 use provium_guest::{CallError, Channel};
 use provium_protocol::Lane;
 use provium_protocol::op::{
@@ -44,24 +45,52 @@ pub(crate) async fn warm_up_network(channel: &Channel, slots: &[NicSlot]) -> Res
 /// in a template, so the guest sees another size.
 pub(crate) const BLANK_DISK: u64 = 2 << 20;
 
-/// Makes a guest see the blank disks that its machine was given, which runs what the disks of a test need. It sets no
-/// deadline; the caller does.
+/// Makes a guest see the blank disks that its machine was given, which runs what the disks of a test need. `before` are
+/// those that it has seen. It sets no deadline; the caller does.
 pub(crate) async fn warm_up_disks(
     channel: &Channel,
     disks: &[DiskDevice],
+    before: &[DiskDevice],
 ) -> Result<(), CallError> {
+    let blank = disks.iter().map(|disk| DiskConfig {
+        is_replaced: true,
+        may_have_partitions: true,
+        known_as: serial_of(before, disk.slot),
+        ..empty(disk, BLANK_DISK)
+    });
+    set_disks(channel, blank.collect()).await
+}
+
+/// Makes a guest look for its disks, all of which are placeholders, which makes their links. It sets no deadline; the
+/// caller does.
+pub(crate) async fn warm_up_placeholders(
+    channel: &Channel,
+    disks: &[DiskDevice],
+) -> Result<(), CallError> {
+    let placeholders = disks
+        .iter()
+        .map(|disk| empty(disk, DiskDevice::PLACEHOLDER_SIZE));
+    set_disks(channel, placeholders.collect()).await
+}
+
+async fn set_disks(channel: &Channel, disks: Vec<DiskConfig>) -> Result<(), CallError> {
     if disks.is_empty() {
         return Ok(());
     }
-    let blank = disks.iter().map(|disk| DiskConfig {
-        serial: disk.serial.clone(),
-        size: BLANK_DISK,
-        read_only: disk.read_only,
-        is_replaced: true,
-        mount: None,
-    });
-    let disks = blank.collect();
     channel.set_disks(SetDisks { disks }).await.map(drop)
+}
+
+/// A disk of this size, bytes, that the guest has not used.
+fn empty(disk: &DiskDevice, size: u64) -> DiskConfig {
+    DiskConfig {
+        serial: disk.serial.clone(),
+        size,
+        read_only: disk.read_only,
+        is_replaced: false,
+        may_have_partitions: false,
+        known_as: None,
+        mount: None,
+    }
 }
 
 /// What a boot requests, with other values.

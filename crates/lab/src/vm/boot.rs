@@ -210,8 +210,8 @@ impl Boot<'_> {
         channel: Channel,
     ) -> Result<StartedMachine, LabError> {
         self.insert_disks(&machine).await?;
-        self.complete_cold(machine, channel, InsertTime::AfterBoot)
-            .await
+        let inserted = InsertTime::AfterBoot(machine.disks());
+        self.complete_cold(machine, channel, inserted).await
     }
 
     async fn complete_cold(

@@ -56,7 +56,7 @@ mod template;
 
 pub(crate) use death::emit_shutdown;
 pub(crate) use disk::{
-    MachineDisks, forked_disks, insert_disk, restored_disks, save_disks, settle_disks,
+    GuestView, MachineDisks, forked_disks, insert_disk, restored_disks, save_disks, settle_disks,
 };
 pub(crate) use install::install;
 pub(crate) use load::{load, restore_request};

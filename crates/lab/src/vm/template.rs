@@ -13,11 +13,11 @@
 //! is not damage.
 
 use crate::disk::VmDisk;
-use crate::error::LabError;
+use crate::error::{LabError, chain};
 use crate::guest::wait::{GuestWait, WaitError};
 use crate::save::{
     Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedVm, VmManifest, is_damage,
-    warm_up,
+    warm_up, warm_up_network, warm_up_placeholders,
 };
 use crate::vm::boot::Boot;
 use crate::vm::disk::{InsertTime, save_disks};
@@ -102,6 +102,7 @@ impl Boot<'_> {
                 Ok(BuildClaim::Build(making)) => {
                     let (machine, channel, clock) = self.of_template().cold_and_ready().await?;
                     if clock == GuestClock::Right {
+                        self.use_devices(&machine, &channel).await?;
                         self.save_template(bucket, making, &machine, &channel)
                             .await?;
                     }
@@ -110,7 +111,7 @@ impl Boot<'_> {
                 Err(error) => {
                     let text = format!(
                         "no boot template can be used ({}): the boot is cold",
-                        crate::error::chain(&error)
+                        chain(&error)
                     );
                     self.vm.0.file.warn(NoticeSubject::Template, text);
                     break;
@@ -190,9 +191,8 @@ impl Boot<'_> {
         let give_disks = async {
             let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
             inserted.map_err(unused)?;
-            let set = self
-                .set_disks(machine, channel, InsertTime::AfterBoot)
-                .await;
+            let empty = InsertTime::AfterBoot(restored.empty_disks.clone());
+            let set = self.set_disks(machine, channel, empty).await;
             set.map_err(TemplateFailure::Refused)
         };
         try_join(resume, give_disks).await?;
@@ -216,6 +216,28 @@ impl Boot<'_> {
             disks: self.disks.list(),
             served_disks: self.disks.served.clone(),
         })
+    }
+
+    /// Has the guest use its NICs and disks once, which have no links and no content yet, as each boot from the template
+    /// does. A guest whose root is on a disk has services of its own that could respond.
+    ///
+    /// # Errors
+    /// As a boot that sets them up.
+    async fn use_devices(&self, machine: &Machine, channel: &Channel) -> Result<(), LabError> {
+        let disks = machine.disks();
+        if self.disks.list().iter().any(VmDisk::is_root) {
+            return Ok(());
+        }
+        let limit = self.limit();
+        let used = async {
+            warm_up_network(channel, &machine.nics()).await?;
+            warm_up_placeholders(channel, &disks).await
+        };
+        match GuestWait::new(machine, limit.time).until(used).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.error(chain(&error))),
+            Err(why) => Err(self.no_reply(why, &limit)),
+        }
     }
 
     /// Saves a machine that has just booted as the template of its kind. The boot does not fail if that fails.
@@ -250,7 +272,7 @@ impl Boot<'_> {
             FrozenVm::freeze(machine, channel, &self.disks.served).await
         };
         let frozen = match GuestWait::new(machine, limit).until(frozen).await {
-            Ok(frozen) => frozen.map_err(|error| crate::error::chain(&error)),
+            Ok(frozen) => frozen.map_err(|error| chain(&error)),
             Err(WaitError::Ended(how)) => return Err(self.ended(how)),
             Err(WaitError::Reset) => {
                 return Err(self.ended(WaitError::Reset.to_string()));
@@ -277,8 +299,8 @@ impl Boot<'_> {
                 .save(draft.path(), SaveForm::Template, manifest)
                 .await;
             let thawed = frozen.thaw().await;
-            saved.map_err(|error| crate::error::chain(&error))?;
-            thawed.map_err(|error| crate::error::chain(&error))?;
+            saved.map_err(|error| chain(&error))?;
+            thawed.map_err(|error| chain(&error))?;
             let about = about(self.vm, machine);
             fs_err::write(draft.path().join("about.json"), about.to_string())
                 .map_err(|error| error.to_string())
@@ -289,7 +311,7 @@ impl Boot<'_> {
         }
         self.environment().spawn_background(async move {
             if let Err(error) = making.install(draft).await {
-                failed(crate::error::chain(&error));
+                failed(chain(&error));
             }
         });
         Ok(())
@@ -309,7 +331,7 @@ fn about(vm: &Vm, machine: &Machine) -> serde_json::Value {
 
 /// Classifies an error of a start from a template.
 fn unused(error: impl std::error::Error + Send + Sync + 'static) -> TemplateFailure {
-    let why = crate::error::chain(&error);
+    let why = chain(&error);
     if is_damage(&error) {
         TemplateFailure::Damaged(why)
     } else {

@@ -25,6 +25,13 @@ pub struct DiskConfig {
     /// Whether its content is not what the guest may have cached of it: caches are dropped, and the
     /// partition table is read again. `EBUSY` if it is in use.
     pub is_replaced: bool,
+    /// Whether a replaced disk may have a partition table, which begins in the first sector. Without one, only a
+    /// device that has partitions is searched for them.
+    pub may_have_partitions: bool,
+    /// The serial number that the device had in the last request about disks, if only the host has used the guest
+    /// since then. The device is found by it, without reading its serial number, and has no partitions. It is
+    /// ignored unless all disks have it, and the agent has carried out that request.
+    pub known_as: Option<String>,
     /// Where it is mounted, if it is not mounted there yet.
     pub mount: Option<DiskMount>,
 }

@@ -145,6 +145,8 @@ fn disks() {
                     size: 1 << 32,
                     read_only: true,
                     is_replaced: true,
+                    may_have_partitions: true,
+                    known_as: Some("old".to_owned()),
                     mount: Some(DiskMount {
                         path: "/src".to_owned(),
                         filesystem: "ext4".to_owned(),
@@ -156,12 +158,14 @@ fn disks() {
                     size: 512,
                     read_only: false,
                     is_replaced: false,
+                    may_have_partitions: false,
+                    known_as: None,
                     mount: None,
                 },
             ],
         }) =>
-            b"\x81\xa8SetDisks\x91\x92\x95\xa3src\xcf\x00\x00\x00\x01\x00\x00\x00\x00\xc3\xc3\x93\xa4/src\
-              \xa4ext4\xc3\x95\xa4data\xcd\x02\x00\xc2\xc2\xc0",
+            b"\x81\xa8SetDisks\x91\x92\x97\xa3src\xcf\x00\x00\x00\x01\x00\x00\x00\x00\xc3\xc3\xc3\xa3old\x93\xa4/src\
+              \xa4ext4\xc3\x97\xa4data\xcd\x02\x00\xc2\xc2\xc2\xc0\xc0",
         AgentOp::SetDisks(SetDisks::default()) => b"\x81\xa8SetDisks\x91\x90",
     }
 }

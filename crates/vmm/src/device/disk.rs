@@ -13,10 +13,6 @@ use serde_json::{Value, json};
 
 use crate::device::bus::{FIRST_DISK, HOTPLUG_BUS, Slot, address, device_number};
 
-/// The size of a placeholder, bytes. Not zero, because Linux reports a change of a capacity by a uevent only if
-/// neither the old nor the new one is zero.
-const PLACEHOLDER_SIZE: u64 = 1 << 20;
-
 /// The time for a server's negotiation with QEMU, seconds. QEMU does nothing else meanwhile; without a limit, a
 /// silent server would block it.
 const OPEN_TIMEOUT: u64 = 10;
@@ -71,6 +67,10 @@ impl Slot for DiskSlot {
 }
 
 impl DiskDevice {
+    /// The size of a placeholder, bytes. Not zero, because Linux reports a change of a capacity by a uevent only if
+    /// neither the old nor the new one is zero.
+    pub const PLACEHOLDER_SIZE: u64 = 1 << 20;
+
     /// The longest serial that virtio-blk has room for, bytes (`VIRTIO_BLK_ID_BYTES`).
     pub const LONGEST_SERIAL: usize = 20;
 
@@ -96,7 +96,7 @@ impl DiskDevice {
         json!({
             "driver": "null-co",
             "node-name": self.slot.node(0),
-            "size": PLACEHOLDER_SIZE,
+            "size": Self::PLACEHOLDER_SIZE,
             "read-zeroes": true,
             "read-only": self.read_only,
         })

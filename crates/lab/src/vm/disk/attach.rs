@@ -6,7 +6,7 @@ use crate::guest::wait::GuestWait;
 use crate::lock::lock;
 use crate::vm::disk::declared::{MOST_DISKS, declare_disks};
 use crate::vm::disk::handle::{Disk, Disks};
-use crate::vm::disk::setup::{DiskSetupError, settle_disks};
+use crate::vm::disk::setup::{DiskSetupError, GuestView, settle_disks};
 use crate::vm::handle::Vm;
 use crate::vm::running::RunningMachine;
 use crate::vm::state::Stage;
@@ -151,7 +151,7 @@ async fn plug(vm: &Vm, running: &Arc<RunningMachine>, mut disk: VmDisk) -> Resul
     running.served_disks.add(slot, offered.connected());
     disks.push(disk.clone());
     let limit = vm.0.agent_limit(&vm.0.options);
-    let settled = settle_disks(&running.channel, &mut disks, |_| false);
+    let settled = settle_disks(&running.channel, &mut disks, |_| GuestView::Current);
     let why = match GuestWait::new(&running.machine, limit).until(settled).await {
         Ok(Ok(())) => {
             vm.0.disks.set(disks);
@@ -167,7 +167,7 @@ async fn plug(vm: &Vm, running: &Arc<RunningMachine>, mut disk: VmDisk) -> Resul
         running.served_disks.remove(slot);
         // The agent may have made its link before it failed. If it cannot remove that, the first error counts.
         let mut remaining = vm.0.disks.list();
-        let settled = settle_disks(&running.channel, &mut remaining, |_| false);
+        let settled = settle_disks(&running.channel, &mut remaining, |_| GuestView::Current);
         let _ = GuestWait::new(&running.machine, limit).until(settled).await;
         // The machine runs, so its end is not the reason.
         return Err(error);
@@ -209,7 +209,7 @@ async fn detach(disk: &Disk) -> Result<(), LabError> {
         vm.0.disks.remove(disk.id());
         let mut disks = vm.0.disks.list();
         // Links to it are removed.
-        let settled = settle_disks(&running.channel, &mut disks, |_| false).await;
+        let settled = settle_disks(&running.channel, &mut disks, |_| GuestView::Current).await;
         settled.map_err(|error| LabError::host(disk.subject(), call, error))?;
         return Ok(());
     }

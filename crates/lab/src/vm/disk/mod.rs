@@ -30,6 +30,6 @@ pub(super) use list::VmDisks;
 pub(super) use setup::{connect_lost_disks, settle_again};
 
 pub(crate) use restore::{forked_disks, restored_disks, save_disks};
-pub(crate) use setup::{InsertTime, MachineDisks, insert_disk, settle_disks};
+pub(crate) use setup::{GuestView, InsertTime, MachineDisks, insert_disk, settle_disks};
 
 pub use handle::{Disk, Disks};

@@ -1,6 +1,6 @@
 //! Gives a machine and its guest the disks of the VM.
 
-use crate::disk::{DiskId, ServedDisks, VmDisk, VolumeError};
+use crate::disk::{DiskId, ServedDisks, VmDisk, VolumeError, serial_of};
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::SavedVm;
@@ -28,12 +28,12 @@ pub(crate) enum DiskSetupError {
 }
 
 /// When a machine was given its disks, apart from that of the root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InsertTime {
     /// Its kernel has found them.
     BeforeBoot,
-    /// Its guest has booted with empty disks in their places.
-    AfterBoot,
+    /// Its guest has booted with empty disks in their places, which were these, and only the host has used it since then.
+    AfterBoot(Vec<DiskDevice>),
 }
 
 /// The disks of a machine that is about to run.
@@ -116,8 +116,13 @@ impl MachineDisks {
         if disks.is_empty() {
             return Ok(());
         }
-        let is_replaced = |disk: &VmDisk| inserted == InsertTime::AfterBoot && !disk.is_root();
-        settle_disks(channel, &mut disks, is_replaced).await?;
+        let found = |disk: &VmDisk| match &inserted {
+            InsertTime::AfterBoot(empty) if !disk.is_root() => GuestView::Empty {
+                serial: disk.slot.and_then(|slot| serial_of(empty, slot)),
+            },
+            InsertTime::AfterBoot(_) | InsertTime::BeforeBoot => GuestView::Current,
+        };
+        settle_disks(channel, &mut disks, found).await?;
         *lock(&self.list) = disks;
         Ok(())
     }
@@ -143,23 +148,42 @@ pub(crate) async fn insert_disk(
     Ok(())
 }
 
-/// Makes a guest see these disks, which are all that it has. `is_replaced` selects those of which it may have cached
-/// other content.
+/// What a guest has seen of a disk so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GuestView {
+    /// Nothing, or its content.
+    Current,
+    /// Other content, which it may have cached.
+    Stale,
+    /// A disk without content, which nothing has used, with this serial number if it is known.
+    Empty { serial: Option<String> },
+}
+
+/// Makes a guest see these disks, which are all that it has. `found` returns what it has seen of them.
 pub(crate) async fn settle_disks(
     channel: &Channel,
     disks: &mut [VmDisk],
-    is_replaced: impl Fn(&VmDisk) -> bool,
+    found: impl Fn(&VmDisk) -> GuestView,
 ) -> Result<(), CallError> {
-    let configs = disks.iter().map(|disk| DiskConfig {
-        serial: disk.id.serial(),
-        size: disk.volume.disk().size(),
-        read_only: disk.options.read_only,
-        is_replaced: is_replaced(disk),
-        mount: disk.options.mount.as_ref().map(|path| DiskMount {
-            path: path.clone(),
-            filesystem: filesystem(disk),
+    let configs = disks.iter().map(|disk| {
+        let (is_replaced, known_as) = match found(disk) {
+            GuestView::Current => (false, None),
+            GuestView::Stale => (true, None),
+            GuestView::Empty { serial } => (true, serial),
+        };
+        DiskConfig {
+            serial: disk.id.serial(),
+            size: disk.volume.disk().size(),
             read_only: disk.options.read_only,
-        }),
+            is_replaced,
+            may_have_partitions: is_replaced && disk.volume.may_have_partitions(),
+            known_as,
+            mount: disk.options.mount.as_ref().map(|path| DiskMount {
+                path: path.clone(),
+                filesystem: filesystem(disk),
+                read_only: disk.options.read_only,
+            }),
+        }
     });
     let request = SetDisks {
         disks: configs.collect(),
@@ -206,8 +230,11 @@ pub(crate) async fn settle_again(vm: &Vm, running: &RunningMachine) -> Result<()
         return Ok(());
     }
     let connected = connect_lost_disks(vm, running).await.map_err(failed)?;
-    let is_replaced = |disk: &VmDisk| connected.contains(&disk.id);
-    let settled = settle_disks(&running.channel, &mut disks, is_replaced).await;
+    let found = |disk: &VmDisk| match connected.contains(&disk.id) {
+        true => GuestView::Stale,
+        false => GuestView::Current,
+    };
+    let settled = settle_disks(&running.channel, &mut disks, found).await;
     settled.map_err(|error| failed(error.into()))?;
     vm.0.disks.set(disks);
     Ok(())
