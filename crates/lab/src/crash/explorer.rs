@@ -123,7 +123,16 @@ impl CrashExplorer {
             Arc::clone(&original.0.profile),
             self.0.snapshot.options(),
         );
-        vm.restore(&self.0.snapshot).await?;
+        let restored = vm.restore(&self.0.snapshot).await;
+        restored.map_err(|error| match error {
+            // The copy has the name of the VM, which runs.
+            LabError::Budget { cause, .. } => LabError::Budget {
+                subject: self.0.disk.subject(),
+                call: CALL.to_owned(),
+                cause,
+            },
+            other => other,
+        })?;
         Ok(Some(CrashVm {
             explorer: self.clone(),
             vm,

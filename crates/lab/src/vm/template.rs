@@ -218,8 +218,8 @@ impl Boot<'_> {
         })
     }
 
-    /// Has the guest use its NICs and disks once, which have no links and no content yet, as each boot from the template
-    /// does. A guest whose root is on a disk has services of its own that could respond.
+    /// Has the guest use its NICs and disks once, which have no links and no content yet, as each boot from the
+    /// template does. A guest whose root is on a disk has services of its own that could respond.
     ///
     /// # Errors
     /// As a boot that sets them up.
