@@ -71,10 +71,22 @@ test("an attached disk is mounted with what is on it", function(t)
   end
 end)
 
+test("crash states are not mounted, whether or not they could be", function(t)
+  local disk = vm:attach_disk {id = "states", image = SYSTEMS[1].image, mount = "/states"}
+  vm:check("umount /states")
+  local start = disk:mark()
+  vm:check(("dd if=/dev/zero of=%s bs=4096 count=2 oflag=direct status=none"):format(disk:node()))
+  local result = disk:crash_states(function(_, copy)
+    t:assert_eq(copy:run("grep ' /states ' /proc/mounts").stdout, "")
+  end, {since = start, vms = 1})
+  t:assert(result.states > 1, result.states)
+  disk:detach()
+end)
+
 test("a disk without a file system cannot be mounted, and the error says what to do", function(t)
   local why = t:assert_raises(function() vm:attach_disk {id = "blank", size = "1M", mount = "/blank"} end)
   t:assert_contains(why, "mounting")
-  t:assert_contains(why, "at /blank as ext4: the disk does not have a valid file system of that type")
+  t:assert_contains(why, "at /blank as ext4: EINVAL (Invalid argument); the disk does not have a valid file system of that type")
   t:assert_contains(why, "make one on it")
 end)
 
@@ -83,5 +95,5 @@ test("a file system that the guest's kernel does not have is named", function(t)
   local why = t:assert_raises(function()
     vm:attach_disk {id = "other", size = "1M", content = superblock, mount = "/other"}
   end)
-  t:assert_contains(why, "at /other as f2fs: the kernel does not have that file system")
+  t:assert_contains(why, "at /other as f2fs: ENODEV (No such device); the kernel does not have that file system")
 end)

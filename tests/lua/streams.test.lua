@@ -16,6 +16,8 @@ test("a tail may begin anywhere", function(t)
   t:assert_eq(vm:tail_file("/tmp/log", {start = 4}):read_until("9"), "456789")
   t:assert_eq(vm:tail_file("/tmp/log", {start = -3}):read_until("9"), "789")
   t:assert_raises(function() vm:tail_file("/tmp/log", {start = "middle"}) end)
+  local err = tostring(t:assert_raises(function() vm:tail_file("/tmp/log", {start = 1/0}) end))
+  t:assert_contains(err, "option `start`: must be an integer")
 end)
 
 test("what follows a match is kept", function(t)
@@ -154,8 +156,12 @@ test("a pattern behind 16 MiB is found in about the time that they take to come"
   vm:run("head -c 16777216 /dev/zero | tr '\\0' a > /tmp/big; echo '#key=42;rest' >> /tmp/big"):assert_ok()
   local size = 16777216 + #"#key=42;rest\n"
   local plain = vm:tail_file("/tmp/big", {start = "beginning"})
-  local came = require("helpers.timing").seconds(function() plain:read_until("rest\n", 60) end)
+  local text
+  local came = require("helpers.timing").seconds(function() text = plain:read_until("rest\n", 60) end)
   plain:close()
+  -- The pattern is tried again when the text has grown by half, so all tries together cost a few of the last one.
+  local try = require("helpers.timing").seconds(function() t:assert(text:find("#key=(%d+);")) end)
+  text = nil
 
   -- The file's other tasks run meanwhile.
   local longest, last, done = 0, host.now_ns(), false
@@ -170,11 +176,12 @@ test("a pattern behind 16 MiB is found in about the time that they take to come"
   local took = require("helpers.timing").seconds(function() key = tail:expect_match("#key=(%d+);", 100) end)
   done = true
   ticking:join("10s")
-  t:log(("%.1f s for %d bytes, found in %.1f s, others waited %.2f s"):format(came, size, took, longest / 1e9))
+  t:log(("%.1f s for %d bytes, one try %.1f s, found in %.1f s, others waited %.2f s"):format(came, size, try, took,
+    longest / 1e9))
   t:assert_eq(key, "42")
   t:assert_eq(tail:next("10s"), "rest\n")
-  t:assert(took < 10 * came + 10, ("it took %.1f s"):format(took))
-  t:assert(longest < 5e9, ("another task waited %.1f s"):format(longest / 1e9))
+  t:assert(took < 10 * came + 10 * try + 5, ("it took %.1f s"):format(took))
+  t:assert(longest / 1e9 < 3 * try + 5, ("another task waited %.1f s"):format(longest / 1e9))
 end)
 
 test("expect passes over more than is kept, and a search that keeps all has a limit", {timeout = "120s"}, function(t)
@@ -240,6 +247,22 @@ test("rotation, truncation and removal are reported, and lose nothing", function
   local err = tostring(t:assert_raises(function() tail:read_until("six", "100ms") end))
   t:assert_contains(err, "the file was truncated after 14 bytes of this stream, removed or renamed after 16")
   t:assert_contains(err, "(earlier changes: 1)")
+end)
+
+test("a directory that has the name for a while counts as no file", function(t)
+  vm:write_file("/tmp/log", "one\n")
+  local tail = vm:tail_file("/tmp/log", {start = "beginning"})
+  tail:expect("one\n")
+  vm:check("rm /tmp/log; mkdir /tmp/log")
+  wait_until(function() return changes_of(tail) == "removed at 4" end)
+  -- The guest looks at the name at least twice a second.
+  t:assert_eq(tail:next("700ms"), nil, "a directory has nothing to read, which is not an error")
+  vm:check("rmdir /tmp/log; echo two > /tmp/log")
+  t:assert_eq(tail:read_until("\n"), "two\n")
+  t:assert_eq(changes_of(tail), "removed at 4, replaced at 4")
+  tail:close()
+  t:assert_contains(tostring(tail), "tail of \"/tmp/log\"")
+  t:assert_contains(tostring(tail), "(closed)")
 end)
 
 test("a file that is rewritten and is not shorter is read again", function(t)

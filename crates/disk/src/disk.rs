@@ -36,7 +36,8 @@ pub struct DiskSpec {
     pub seed: u64,
 }
 
-/// A disk. Clones are the same disk; see [`fork`](Self::fork) for a copy.
+/// A disk. Clones are the same disk; see [`fork`](Self::fork) for a copy. Many methods because it is the only way to
+/// all of its layers; each layer has its own in its own file.
 #[derive(Debug, Clone)]
 pub struct Disk(pub(crate) Arc<Shared>);
 

@@ -49,7 +49,7 @@ impl Device {
         (devices.len() == known.len()).then_some(devices)
     }
 
-    /// Whether it has the name and the serial number of one of these.
+    /// Whether the host has this name for this serial number.
     pub(super) fn is_one_of(&self, nodes: &[DiskNode]) -> bool {
         let mut nodes = nodes.iter();
         nodes.any(|node| node.serial == self.serial && node.name == self.name)

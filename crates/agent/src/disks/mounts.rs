@@ -23,7 +23,7 @@ pub(super) fn mount(pair: &DiskName<'_>, mount: &DiskMount) -> Result<(), WireEr
         path, filesystem, ..
     } = mount;
     let folder = open_mount_point(path).map_err(|errno| {
-        let tried = format!("creating the mount point {path} of {pair}");
+        let tried = format!("creating the mount point {path} of {pair}: {errno}");
         failure::os(tried, errno)
     })?;
     if is_mounted(pair, &folder)? {
@@ -40,7 +40,7 @@ pub(super) fn mount(pair: &DiskName<'_>, mount: &DiskMount) -> Result<(), WireEr
     let mounted = block::mount(&source, path, filesystem, flags);
     mounted.map_err(|errno| {
         let why = explanation(errno);
-        let tried = format!("mounting {pair} at {path} as {filesystem}{why}");
+        let tried = format!("mounting {pair} at {path} as {filesystem}: {errno}{why}");
         failure::os(tried, errno)
     })
 }
@@ -141,18 +141,18 @@ fn lists_filesystem(known: &[u8], filesystem: &str) -> bool {
 fn explanation(errno: Errno) -> &'static str {
     match errno.0 {
         libc::ENODEV => {
-            ": the kernel does not have that file system, and a module of it does not exist; name the file system \
+            "; the kernel does not have that file system, and a module of it does not exist; name the file system \
              that the disk has, or a kernel that has it"
         }
         libc::EINVAL => {
-            ": the disk does not have a valid file system of that type; make one on it, or name the type that \
+            "; the disk does not have a valid file system of that type; make one on it, or name the type that \
              it has. One with the UUID of a file system that is mounted may be refused as well"
         }
         libc::EROFS => {
-            ": its journal has to be replayed, which writes to the disk, and the disk is read-only"
+            "; its journal has to be replayed, which writes to the disk, and the disk is read-only"
         }
-        libc::EBUSY => ": it is mounted elsewhere with other flags, or another program uses it",
-        libc::ENOENT => ": its device node is not in /dev",
+        libc::EBUSY => "; it is mounted elsewhere with other flags, or another program uses it",
+        libc::ENOENT => "; its device node is not in /dev",
         _ => "",
     }
 }

@@ -12,6 +12,7 @@ use super::stream_pipes::{StreamPipes, check_readable};
 use super::transfer;
 use crate::failure::{self, OpResult};
 use crate::sys::{Errno, Sys, fd, file, process};
+use provium_protocol::message::EntryType;
 use provium_protocol::op::{NoticeKind, TailStart};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -161,7 +162,7 @@ struct Tail {
     path: Vec<u8>,
     file: OwnedFd,
     reader: Reader,
-    /// The path leads to no file, and that was reported.
+    /// The path leads to no file, or to a directory, and that was reported.
     is_removed: bool,
     watcher: Option<OwnedFd>,
 }
@@ -234,17 +235,24 @@ impl Tail {
     fn successor(&mut self, pipes: &StreamPipes) -> Sys<Option<OwnedFd>> {
         let ours = file::stat_fd(self.file.as_raw_fd())?.inode();
         let found = file::stat(&self.path);
-        let is_removed = matches!(found, Err(Errno(libc::ENOENT | libc::ENOTDIR)));
+        let is_removed = match &found {
+            Ok(found) => found.entry_type() == EntryType::Dir,
+            Err(errno) => matches!(errno, Errno(libc::ENOENT | libc::ENOTDIR)),
+        };
         if is_removed && !self.is_removed {
             pipes.report(NoticeKind::Removed);
         }
         self.is_removed = is_removed;
-        if !found.is_ok_and(|found| found.inode() != ours) {
+        if is_removed || !found.is_ok_and(|found| found.inode() != ours) {
             return Ok(None);
         }
-        // It may be gone again; the next look tells.
+        // The name may be gone again, or lead to a directory: the next look tells.
         let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-        Ok(file::open(&self.path, flags, 0).ok())
+        let file = file::open(&self.path, flags, 0).ok();
+        let is_file = |file: &OwnedFd| {
+            file::stat_fd(file.as_raw_fd()).is_ok_and(|found| found.entry_type() != EntryType::Dir)
+        };
+        Ok(file.filter(is_file))
     }
 }
 

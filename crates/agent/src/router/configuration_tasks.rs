@@ -1,9 +1,11 @@
-//! Requests about the network and disks, which are carried out one after the other, most of them in a
-//! process of its own.
+//! Requests about the network and disks, which are carried out one after the other, most of them in
+//! processes of their own.
 //!
 //! Such a request may wait: for a device that is being plugged in, for kernel modules from the host, for a
-//! file system. The router never waits, so it makes a process that does, and passes on its reply. A request
-//! about disks that waits for nothing is carried out at once, by the router. The process runs in the namespaces of the agent, and in the root of process 1. It shares the router's
+//! file system. The router never waits, so it makes a process that does, and passes on its reply. One about
+//! disks that waits for nothing is carried out at once, without a process.
+//!
+//! Such a process runs in the namespaces of the agent, and in the root of process 1. It shares the router's
 //! memory, since a fork would take several times as long as a request that changes nothing.
 
 use super::configuration_request::ConfigurationRequest;

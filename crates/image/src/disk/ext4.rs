@@ -217,8 +217,8 @@ fn script(source: &Source, view: View, folder: &Utf8Path) -> Result<Vec<u8>, Ima
     Ok(script)
 }
 
-/// The field `i_mtime_extra` of a file's inode: two bits that extend the seconds, and the nanoseconds above them. `None`:
-/// it is 0, the file system cannot hold the time, or `debugfs` the name.
+/// The field `i_mtime_extra` of a file's inode: two bits that extend the seconds, and the nanoseconds above them.
+/// `None`: it is 0, or the file system cannot hold the time, or `debugfs` the name.
 fn time_extra(folder: &Utf8Path, path: &[u8]) -> Option<u32> {
     let file = folder.as_std_path().join(OsStr::from_bytes(path));
     let metadata = file.symlink_metadata().ok()?;

@@ -123,7 +123,16 @@ impl CrashExplorer {
             Arc::clone(&original.0.profile),
             self.0.snapshot.options(),
         );
-        vm.restore(&self.0.snapshot).await?;
+        let restored = vm.restore(&self.0.snapshot).await;
+        restored.map_err(|error| match error {
+            // The copy has the name of the VM, which runs.
+            LabError::Budget { cause, .. } => LabError::Budget {
+                subject: self.0.disk.subject(),
+                call: CALL.to_owned(),
+                cause,
+            },
+            other => other,
+        })?;
         Ok(Some(CrashVm {
             explorer: self.clone(),
             vm,
@@ -228,6 +237,8 @@ async fn replace(vm: &Vm, id: &str, content: provium_disk::Disk) -> Result<(), L
     let Some(disk) = found.filter(|disk| disk.slot.is_some()) else {
         return Err(LabError::gone(vm.subject(), CALL, "the disk is detached"));
     };
+    // The function mounts it, or repairs it first.
+    disk.options.mount = None;
     let volume = vm.0.disk_content().adopt(&disk.id, content);
     disk.volume = volume.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     let inserted = insert_disk(&running.machine, &running.served_disks, disk).await;

@@ -30,18 +30,18 @@ impl Clock {
 
     /// Its time.
     pub async fn get(&self) -> Result<i64, LabError> {
-        self.request("clock:get()".to_owned(), ClockGet).await
+        self.request("get()", ClockGet).await
     }
 
     /// Sets it; times before 1970 are allowed where the guest's kernel allows them. Messages show it as the
     /// author's `call`.
-    pub async fn set(&self, call: String, ns: i64) -> Result<i64, LabError> {
+    pub async fn set(&self, call: &str, ns: i64) -> Result<i64, LabError> {
         let set = self.request(call, ClockSet { ns }).await;
         set.map_err(out_of_range)
     }
 
     /// Moves it by so much, either way. Messages show it as the author's `call`.
-    pub async fn advance(&self, call: String, ns: i64) -> Result<i64, LabError> {
+    pub async fn advance(&self, call: &str, ns: i64) -> Result<i64, LabError> {
         let set = self.request(call, ClockAdvance { ns }).await;
         set.map_err(out_of_range)
     }
@@ -49,16 +49,19 @@ impl Clock {
     /// Sleeps on the guest's CLOCK_MONOTONIC, which stops while the VM is paused and is not set.
     pub async fn sleep(&self, duration: Duration) -> Result<(), LabError> {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.request(format!("clock:sleep({duration:?})"), ClockSleep { ns })
+        self.request(&format!("sleep({duration:?})"), ClockSleep { ns })
             .await
     }
 
     async fn request<R: Request + Into<Op>>(
         &self,
-        call: String,
+        call: &str,
         request: R,
     ) -> Result<R::Reply, LabError> {
-        CallContext::new(&self.0, call)?.request(request).await
+        // The error of a VM in another state names the VM.
+        let context = CallContext::new(&self.0, format!("clock:{call}"))?;
+        let context = context.with_subject(self.subject(), call);
+        context.request(request).await
     }
 }
 

@@ -160,12 +160,17 @@ impl Console {
 
     /// The last bytes, from the start of a line, as text.
     pub(crate) fn tail(&self, bytes: usize) -> String {
+        self.tail_since(0, bytes)
+    }
+
+    /// The same of what was printed after `mark`.
+    fn tail_since(&self, mark: u64, bytes: usize) -> String {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let from = self.mark().saturating_sub(bytes);
+        let from = self.mark().saturating_sub(bytes).max(mark);
         let tail = self.there_since(from, usize::MAX).unwrap_or_default();
         let text = String::from_utf8_lossy(&tail);
         match text.split_once('\n') {
-            Some((_, rest)) if from > 0 => rest.to_owned(),
+            Some((_, rest)) if from > mark => rest.to_owned(),
             _ => text.into_owned(),
         }
     }
@@ -226,11 +231,19 @@ impl Console {
             match tokio::time::timeout_at(deadline, self.log.changed_past(end)).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    let why = format!("the console ended before `{}`{}", wanted(), self.shown());
+                    let why = format!(
+                        "the console ended before `{}`{}",
+                        wanted(),
+                        self.shown_of_boot()
+                    );
                     return Err(LabError::invalid(self.subject(), call, why));
                 }
                 Err(_) => {
-                    let why = format!("timed out waiting for `{}`{}", wanted(), self.shown());
+                    let why = format!(
+                        "timed out waiting for `{}`{}",
+                        wanted(),
+                        self.shown_of_boot()
+                    );
                     return Err(LabError::invalid(self.subject(), call, why));
                 }
             }
@@ -283,12 +296,23 @@ impl Console {
         }
     }
 
+    /// The end of the log, for a message.
     fn shown(&self) -> String {
-        let tail = self.tail(SHOWN);
-        if tail.is_empty() {
-            "; it is empty".to_owned()
-        } else {
-            format!("; its end:\n{tail}")
+        match self.tail(SHOWN) {
+            tail if tail.is_empty() => "; it is empty".to_owned(),
+            tail => format!("; its end:\n{tail}"),
+        }
+    }
+
+    /// The same of what was printed since the last boot or reset, if there was one: earlier text was not searched.
+    fn shown_of_boot(&self) -> String {
+        let boot = self.boot_start();
+        if boot == 0 {
+            return self.shown();
+        }
+        match self.tail_since(boot, SHOWN) {
+            tail if tail.is_empty() => "; it is empty since the last boot or reset".to_owned(),
+            tail => format!("; its end since the last boot or reset:\n{tail}"),
         }
     }
 }

@@ -113,6 +113,25 @@ enum LivenessEvent {
     Silence(Duration),
 }
 
+/// What the monitor does about an event.
+enum Reaction {
+    /// It continues to watch.
+    None,
+    /// The agent has a new session: what was observed of the last one does not count.
+    NewSession,
+    End(End),
+}
+
+impl Reaction {
+    /// After an attempt to get a new session; its error is the way in which the guest has ended.
+    fn of(reconnected: Result<(), String>) -> Self {
+        match reconnected {
+            Ok(()) => Self::NewSession,
+            Err(how) => Self::End(End::Death(how)),
+        }
+    }
+}
+
 struct Monitor<'a> {
     vm: &'a Vm,
     running: &'a RunningMachine,
@@ -131,7 +150,7 @@ impl<'a> Monitor<'a> {
 
     /// Waits for the end of the guest, and returns its kind.
     async fn until_the_end(&self) -> End {
-        let (vm, running) = (self.vm, self.running);
+        let running = self.running;
         let mut ended = running.machine.ended();
         let mut closed = running.channel.closed();
         let mut events = running.machine.events();
@@ -150,112 +169,122 @@ impl<'a> Monitor<'a> {
                 () = self.grace_of(port_closed) => LivenessEvent::PortStaysClosed,
                 silent = &mut silence => LivenessEvent::Silence(silent),
             };
-            match event {
+            let reaction = match event {
                 LivenessEvent::Ended => {
-                    return End::of(&ended, watched_text(&ended, "QEMU ended"));
+                    Reaction::End(End::of(&ended, watched_text(&ended, "QEMU ended")))
                 }
                 LivenessEvent::ChannelClosed => {
-                    // An agent's channel also closes when QEMU exits, which is the more precise reason.
-                    let how = match machine_end(&running.machine).await {
-                        Some(end) => end,
-                        None => format!(
-                            "its agent is gone: {}",
-                            watched_text(&closed, "the channel is closed")
-                        ),
-                    };
-                    return End::of(&ended, how);
+                    let reason = watched_text(&closed, "the channel is closed");
+                    Reaction::End(self.end_of_channel(&ended, &reason).await)
                 }
                 LivenessEvent::Event(MachineEvent::PortClosed) => {
-                    port_closed = Some(Instant::now())
+                    port_closed = Some(Instant::now());
+                    Reaction::None
                 }
                 LivenessEvent::Event(MachineEvent::PortOpened | MachineEvent::Reset) => {
-                    port_closed = None
+                    port_closed = None;
+                    Reaction::None
                 }
                 LivenessEvent::Event(MachineEvent::Rebooted) => {
-                    port_closed = None;
-                    if let Err(how) = self.reconnect_after_reboot().await {
-                        return End::Death(how);
-                    }
-                    announcements.mark_unchanged();
-                    silence.set(self.silence());
+                    Reaction::of(self.reconnect_after_reboot().await)
                 }
-                LivenessEvent::Announced => {
-                    let Some(_lifecycle) = self.reboot_unseen() else {
-                        continue;
-                    };
-                    port_closed = None;
-                    if let Err(how) = self.reconnect_after_reboot().await {
-                        return End::Death(how);
-                    }
-                    announcements.mark_unchanged();
-                    silence.set(self.silence());
-                }
+                LivenessEvent::Announced => match self.reboot_unseen() {
+                    Some(_lifecycle) => Reaction::of(self.reconnect_after_reboot().await),
+                    None => Reaction::None,
+                },
                 LivenessEvent::Event(MachineEvent::Panicked) => {
-                    port_closed = None;
-                    if let Err(how) = self.restart(&mut events).await {
-                        return End::Death(how);
-                    }
-                    announcements.mark_unchanged();
-                    silence.set(self.silence());
+                    Reaction::of(self.restart(&mut events).await)
                 }
                 LivenessEvent::Event(MachineEvent::Suspended)
                     if !running.machine.can_resume_from_s3() =>
                 {
-                    return End::Death(format!("the guest went to sleep; {S3_UNSUPPORTED}"));
+                    let how = format!("the guest went to sleep; {S3_UNSUPPORTED}");
+                    Reaction::End(End::Death(how))
                 }
-                LivenessEvent::Event(event) => self.follow(event),
+                LivenessEvent::Event(event) => {
+                    self.follow(event);
+                    Reaction::None
+                }
                 LivenessEvent::PortStaysClosed => {
                     port_closed = None;
-                    if self.is_at_work() {
-                        continue;
-                    }
-                    return End::Death(
-                        "its agent is gone: the guest closed the agent's port (the agent was killed, or \
-                         its driver removed)"
-                            .to_owned(),
-                    );
+                    self.react_to_closed_port()
                 }
                 LivenessEvent::FailureHint(hint) => {
-                    let limit = vm.0.environment().scale_timeout(CONFIRMATION);
-                    let answer = tokio::time::timeout(limit, running.channel.ping());
-                    let answers = tokio::select! {
-                        biased;
-                        () = async { drop(ended.wait_for(Option::is_some).await) } => false,
-                        answer = answer => matches!(answer, Ok(Ok(_))),
-                    };
-                    if answers {
-                        continue;
-                    }
-                    let is_over = ended.borrow().is_some();
-                    if hint == FailureHint::Panicked && self.reboots_on_panic() && !is_over {
-                        // A kernel without a driver for pvpanic.
-                        port_closed = None;
-                        if let Err(how) = self.restart(&mut events).await {
-                            return End::Death(how);
-                        }
-                        announcements.mark_unchanged();
-                        silence.set(self.silence());
-                        continue;
-                    }
-                    let how = exit_reason(&running.machine, &hint).await;
-                    let kind = ended.borrow().as_ref().map(|death| death.kind);
-                    return match (kind, hint) {
-                        (Some(DeathKind::PoweredOff), _) | (None, FailureHint::PoweredDown) => {
-                            End::Off(how)
-                        }
-                        _ => End::Death(how),
-                    };
+                    self.react_to_hint(hint, &mut ended, &mut events).await
                 }
-                LivenessEvent::Silence(silent) => {
-                    let silent = silent.as_secs();
-                    let why = match running.machine.is_stopped() {
-                        true => "; its QEMU is stopped (SIGSTOP?)",
-                        false => "",
-                    };
-                    return End::Death(format!("its agent has not answered for {silent} s{why}"));
+                LivenessEvent::Silence(silent) => Reaction::End(self.end_by_silence(silent)),
+            };
+            match reaction {
+                Reaction::None => {}
+                Reaction::NewSession => {
+                    port_closed = None;
+                    announcements.mark_unchanged();
+                    silence.set(self.silence());
                 }
+                Reaction::End(end) => return end,
             }
         }
+    }
+
+    /// The end of a guest whose agent's channel was closed, for this reason.
+    async fn end_of_channel(&self, ended: &watch::Receiver<Option<Death>>, reason: &str) -> End {
+        // An agent's channel also closes when QEMU exits, which is the more precise reason.
+        let how = match machine_end(&self.running.machine).await {
+            Some(end) => end,
+            None => format!("its agent is gone: {reason}"),
+        };
+        End::of(ended, how)
+    }
+
+    fn react_to_closed_port(&self) -> Reaction {
+        if self.is_at_work() {
+            return Reaction::None;
+        }
+        Reaction::End(End::Death(
+            "its agent is gone: the guest closed the agent's port (the agent was killed, or its driver \
+             removed)"
+                .to_owned(),
+        ))
+    }
+
+    /// A line on the console suggests that the guest has ended. Its agent is asked, since any program can print
+    /// such a line.
+    async fn react_to_hint(
+        &self,
+        hint: FailureHint,
+        ended: &mut watch::Receiver<Option<Death>>,
+        events: &mut broadcast::Receiver<MachineEvent>,
+    ) -> Reaction {
+        let limit = self.vm.0.environment().scale_timeout(CONFIRMATION);
+        let answer = tokio::time::timeout(limit, self.running.channel.ping());
+        let answers = tokio::select! {
+            biased;
+            () = async { drop(ended.wait_for(Option::is_some).await) } => false,
+            answer = answer => matches!(answer, Ok(Ok(_))),
+        };
+        if answers {
+            return Reaction::None;
+        }
+        let is_over = ended.borrow().is_some();
+        if hint == FailureHint::Panicked && self.reboots_on_panic() && !is_over {
+            // A kernel without a driver for pvpanic.
+            return Reaction::of(self.restart(events).await);
+        }
+        let how = exit_reason(&self.running.machine, &hint).await;
+        let kind = ended.borrow().as_ref().map(|death| death.kind);
+        Reaction::End(match (kind, hint) {
+            (Some(DeathKind::PoweredOff), _) | (None, FailureHint::PoweredDown) => End::Off(how),
+            _ => End::Death(how),
+        })
+    }
+
+    fn end_by_silence(&self, silent: Duration) -> End {
+        let silent = silent.as_secs();
+        let why = match self.running.machine.is_stopped() {
+            true => "; its QEMU is stopped (SIGSTOP?)",
+            false => "",
+        };
+        End::Death(format!("its agent has not answered for {silent} s{why}"))
     }
 
     fn follow(&self, event: MachineEvent) {

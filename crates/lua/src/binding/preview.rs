@@ -14,8 +14,8 @@ pub(crate) fn clip(text: &str, limit: usize) -> String {
 /// Bytes of a string that a preview is made of, more than it shows: a call may get many MiB.
 const PREVIEWED: usize = 1024;
 
-/// The beginning of a string as a Lua expression. Where a run of one byte is written with its length, that is the length
-/// in the whole string.
+/// The beginning of a string as a Lua expression. Where a run of one byte is written with its length, that is the
+/// length in the whole string.
 fn quoted_beginning(bytes: &[u8]) -> String {
     let Some((beginning, rest)) = bytes.split_at_checked(PREVIEWED) else {
         return text::quoted(bytes);

@@ -1,5 +1,6 @@
 //! The commands of `provium`.
 
+mod active_run;
 mod agent;
 mod agent_info;
 mod choose;

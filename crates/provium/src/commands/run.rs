@@ -1,5 +1,6 @@
 //! `provium [PATHS…]`: runs tests.
 
+use super::active_run::{ActiveRun, Conclusion, ExitRules};
 use super::listing::Lister;
 use super::rounds::Rounds;
 use super::runtime::{SHUTDOWN, runtime};
@@ -8,28 +9,21 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
-use crate::lowargs::{NoTests, RunArgs};
+use crate::lowargs::RunArgs;
 use crate::lua_backend::LuaFiles;
 use crate::machines::RunProgress;
 use crate::output::Writer;
 use crate::rerun::{self, RerunState};
 use crate::sources::sources;
-use crate::{keep, machines, preparation, terminal};
-use provium_events::printable::one_line;
+use crate::{machines, preparation, terminal};
 use provium_events::{Resources, Sink, TimedEvent};
 use provium_lab::{Environment, Profile};
 use provium_pool::{CancelToken, Pool, resources_of_vm};
 use provium_report::Verbosity;
-use provium_runner::{History, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics};
+use provium_runner::{History, Plan, RunInfo, STUCK_AFTER, Stop, TestFile};
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
-use tokio::sync::oneshot;
-
-/// How long the report of a run may take that the user has ended at once.
-const LAST_REPORT: Duration = Duration::from_millis(1500);
 
 pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut settings = RunSettings::new(args)?;
@@ -69,7 +63,7 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
             rerun,
             has_files,
         };
-        run.finish(&runtime, &interrupts)
+        run.start()?.finish(&runtime, &interrupts)
     });
     // After a second Ctrl-C files may still be at work; they end with the process.
     runtime.shutdown_timeout(SHUTDOWN);
@@ -129,8 +123,8 @@ async fn prepare(
     let (profiles, outputs, host) = if files.is_empty() {
         (Vec::new(), BuildOutputs::default(), None)
     } else {
-        let means = machines::prepare(config, files, machine, progress).await?;
-        (means.profiles, means.outputs, Some(means.host))
+        let setup = machines::prepare(config, files, machine, progress).await?;
+        (setup.profiles, setup.outputs, Some(setup.host))
     };
     let reservation = usual_need(&profiles);
     let pool = Pool::new(machine.pool, sink.clone());
@@ -146,6 +140,7 @@ async fn prepare(
     })
 }
 
+/// A run that is prepared.
 struct Run {
     settings: RunSettings,
     prepared: PreparedRun,
@@ -158,11 +153,8 @@ struct Run {
 }
 
 impl Run {
-    fn finish(
-        self,
-        runtime: &tokio::runtime::Runtime,
-        interrupts: &Interrupts,
-    ) -> Result<Exit, Failure> {
+    /// Starts the tests, with the report that follows them.
+    fn start(self) -> Result<ActiveRun, Failure> {
         let RunSettings {
             context,
             selected,
@@ -206,14 +198,13 @@ impl Run {
             Some(keep) => keep.apply(environment, &cache_dir)?,
             None => environment,
         };
-        let environment = Arc::new(environment);
         let rounds = Rounds {
             plan,
             files: LuaFiles {
                 selection: selected.tests,
                 retries: self.settings.retries,
                 shuffle: output.shuffle,
-                environment: Arc::clone(&environment),
+                environment: Arc::new(environment),
             },
             pool,
             sink: self.sink,
@@ -222,108 +213,20 @@ impl Run {
             history,
             cache_dir,
         };
-        record_panics();
-        let (done, outcome) = oneshot::channel();
-        let dispatcher = std::thread::Builder::new().name("dispatcher".to_owned());
-        let thread = dispatcher.spawn(move || {
-            let _ = done.send(rounds.run());
-        });
-        let thread = thread.map_err(|source| Failure::Host {
-            what: "a thread",
-            source,
-        })?;
-
-        let (mut outcome, mut finished) = (pin!(outcome), None);
-        let in_good_order = runtime.block_on(async {
-            let work = async {
-                finished = outcome.as_mut().await.ok();
-                environment.drain().await;
-            };
-            tokio::select! {
-                () = work => true,
-                () = interrupts.at_least(2) => false,
-            }
-        });
-        let unconfined = environment
-            .host()
-            .is_some_and(|host| !host.qemu.has_sandbox());
-        let kept = environment.kept_failure().cloned();
-        // The writer ends with the last sink.
-        drop(environment);
-        let stopped = || {
-            terminal::last_words("provium: stopped at once\n");
-            Ok(Exit::Interrupted)
+        let exit_rules = ExitRules {
+            fail_flaky: output.repetition.fail_flaky,
+            no_tests: self.settings.no_tests,
+            has_files: self.has_files,
+            takes_all,
         };
-        let (true, Some(total)) = (in_good_order, finished) else {
-            // What has run is reported all the same, unless the reader of the output has stopped reading.
-            abort.cancel();
-            let report = async {
-                if finished.is_none() {
-                    let _ = outcome.await;
-                }
-                writer.finish().await
-            };
-            let report = async { tokio::time::timeout(LAST_REPORT, report).await };
-            if let Ok(Ok(failed)) = runtime.block_on(report) {
-                let _ = self.rerun.save(&failed, &paths);
-            }
-            return stopped();
+        let conclusion = Conclusion {
+            abort,
+            writer,
+            rerun: self.rerun,
+            paths,
+            exit_rules,
         };
-        // It has sent its last word.
-        let _ = thread.join();
-        // The reader of the output may have stopped reading.
-        let written = runtime.block_on(async {
-            tokio::select! {
-                written = writer.finish() => Some(written),
-                () = interrupts.at_least(2) => None,
-            }
-        });
-        let Some(written) = written else {
-            return stopped();
-        };
-        // What cannot be recorded costs `--rerun-failed`, and nothing else.
-        if let Err(error) = self.rerun.save(&written?, &paths) {
-            let why = one_line(&error.to_string());
-            terminal::error(&format!(
-                "provium: warning: cannot record the failed tests: {why}\n"
-            ));
-        }
-        if unconfined {
-            terminal::error(
-                "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
-                 `provium doctor` shows why\n",
-            );
-        }
-        if let Some(kept) = kept {
-            terminal::error(&keep::report(&kept));
-        }
-        let exit = exit(&total, output.repetition.fail_flaky);
-        if exit != Exit::NothingRun {
-            return Ok(exit);
-        }
-        if self.has_files {
-            terminal::error(if takes_all {
-                "provium: no test was run: the files declare no tests\n"
-            } else {
-                "provium: no test matches the selection; `provium list` shows all tests\n"
-            });
-        }
-        Ok(match self.settings.no_tests {
-            NoTests::Fail => exit,
-            NoTests::Pass => Exit::Passed,
-        })
-    }
-}
-
-fn exit(outcome: &Outcome, fail_flaky: bool) -> Exit {
-    if outcome.stopped {
-        Exit::Interrupted
-    } else if outcome.files_failed > 0 || (fail_flaky && outcome.flaky > 0) {
-        Exit::Failed
-    } else if outcome.passed + outcome.skipped == 0 {
-        Exit::NothingRun
-    } else {
-        Exit::Passed
+        ActiveRun::start(rounds, conclusion)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_lab::{LEAST_MEMORY, Profile};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
+use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 
 /// Keys of a profile.
@@ -79,6 +80,8 @@ struct NamedFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
     File,
+    /// A regular file or a block device.
+    Image,
     Folder,
     /// A folder, or an archive of it.
     Tree,
@@ -88,6 +91,8 @@ impl FileKind {
     fn is_at(self, path: &Utf8Path) -> bool {
         match self {
             Self::File => path.is_file(),
+            Self::Image => (path.metadata())
+                .is_ok_and(|found| found.is_file() || found.file_type().is_block_device()),
             Self::Folder => path.is_dir(),
             Self::Tree => path.is_dir() || path.is_file(),
         }
@@ -96,6 +101,7 @@ impl FileKind {
     fn word(self) -> &'static str {
         match self {
             Self::File => "file",
+            Self::Image => "file or block device",
             Self::Folder | Self::Tree => "directory",
         }
     }
@@ -203,10 +209,10 @@ impl ProfileConfig {
         let (disks, files) = disks::read(section, path)?;
         config.profile.disks = disks;
         for disks::DiskFile { key, path, span } in files {
-            let kind = if key == "folder" {
-                FileKind::Folder
-            } else {
-                FileKind::File
+            let kind = match key {
+                "folder" => FileKind::Folder,
+                "path" => FileKind::Image,
+                _ => FileKind::File,
             };
             config.files.push(NamedFile {
                 key,
@@ -257,8 +263,11 @@ impl ProfileConfig {
             span,
             kind,
         } = self.files.iter().find(is_missing)?;
-        let kind = kind.word();
-        let what = format!("`{key}`: {kind} `{}` does not exist", shown(path));
+        let (kind, path) = (kind.word(), (path.exists(), shown(path)));
+        let what = match path {
+            (true, path) => format!("`{key}`: `{path}` is not a {kind}"),
+            (false, path) => format!("`{key}`: {kind} `{path}` does not exist"),
+        };
         let mut error = document.error(span.clone(), what);
         if let Some(build) = &self.build {
             error.hint = Some(format!("it should be made by `{}`", build.line));

@@ -187,6 +187,27 @@ fn a_missing_file_makes_the_profile_unusable_and_no_other() {
 }
 
 #[test]
+fn what_is_there_and_cannot_be_a_disk_is_named() {
+    let (project, config) = load(
+        "[profiles.null]\nkernel = \"k\"\ndisks = [{ id = \"a\", path = \"/dev/null\" }]\n\
+         [profiles.file]\nkernel = \"k\"\ndisks = [{ id = \"a\", folder = \"k\" }]\n",
+    );
+    let config = config.unwrap();
+    let unusable = |name: &str| config.profile(name).unwrap().resolve().unwrap().unusable;
+    let null = unusable("null").unwrap();
+    assert!(
+        null.ends_with("`path`: `/dev/null` is not a file or block device"),
+        "{null}"
+    );
+    let file = unusable("file").unwrap();
+    let k = project.base.join("k");
+    assert!(
+        file.ends_with(&format!("`folder`: `{k}` is not a directory")),
+        "{file}"
+    );
+}
+
+#[test]
 fn a_build_names_its_folder_and_its_files_may_come_later() {
     let (project, config) =
         load("[profiles.x]\nbuild = \"make OUT={out}\"\nbuild_out = \"o\"\nkernel = \"{out}/k\"\n");

@@ -132,7 +132,7 @@ impl ByteStream {
         *self.0.closed.borrow()
     }
 
-    /// All that has come, at least a byte; `None` at the end, on timeout and when closed.
+    /// Bytes that have come, at least one; `None` at the end, on timeout and when closed.
     pub async fn next(&self, timeout: Duration) -> Result<Option<Vec<u8>>, LabError> {
         let deadline = Instant::now() + timeout;
         let read = async {

@@ -32,7 +32,8 @@ pub(crate) enum DiskSetupError {
 pub(crate) enum InsertTime {
     /// Its kernel has found them.
     BeforeBoot,
-    /// Its guest has booted with empty disks in their places, which were these. Only the host has used it since then.
+    /// Its guest has booted with empty disks in their places, which were these, and only the host has used it since
+    /// then.
     AfterBoot(Vec<DiskDevice>),
 }
 

@@ -1,5 +1,6 @@
 //! A guest's CLOCK_REALTIME: `vm:clock()`.
 
+use super::value;
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::preview;
@@ -7,65 +8,97 @@ use crate::binding::raise::LuaError;
 use crate::binding::values::signed_nanoseconds_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Clock, LabClone, Vm};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// Nanoseconds in a second.
 const SECOND: i64 = 1_000_000_000;
 
 /// A clock as Lua holds it.
 #[derive(Clone)]
-pub(super) struct ClockObject(Clock);
+pub(super) struct ClockObject {
+    clock: Clock,
+    /// Clones are the same handle.
+    is_closed: Rc<Cell<bool>>,
+}
+
+impl ClockObject {
+    fn clock(&self) -> std::result::Result<&Clock, LuaError> {
+        if self.is_closed.get() {
+            return Err(LuaError::argument("clock closed"));
+        }
+        Ok(&self.clock)
+    }
+}
 
 impl Object for ClockObject {
     const CLASS: &'static str = "clock";
     fn subject(&self) -> String {
-        self.0.subject()
+        self.clock.subject()
+    }
+    fn describe(&self) -> String {
+        value::describe_handle(self.subject(), self.is_closed.get())
     }
     fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.clock(&self.0))
+        Self {
+            clock: copy.clock(&self.clock),
+            is_closed: Rc::clone(&self.is_closed),
+        }
     }
 }
 
-/// The Lua value of a VM's clock.
+/// The Lua value of a VM's clock; a new one after the last one was closed.
 pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    super::value::of(lua, vm.id(), || ClockObject(vm.original().clock()))
+    value::of_open(
+        lua,
+        vm.id(),
+        |known: &ClockObject| !known.is_closed.get(),
+        || ClockObject {
+            clock: vm.original().clock(),
+            is_closed: Rc::default(),
+        },
+    )
 }
 
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<ClockObject>::new(lua)?
         .async_method("get", |_, this, _| async move {
-            Ok(seconds(this.0.get().await?))
+            Ok(seconds(this.clock()?.get().await?))
         })?
-        .async_method(
-            "get_ns",
-            |_, this, _| async move { Ok(this.0.get().await?) },
-        )?
+        .async_method("get_ns", |_, this, _| async move {
+            Ok(this.clock()?.get().await?)
+        })?
         .async_method("set", |_, this, args| async move {
             let ns = point_in_time(&args.value(0))?;
-            this.0.set(call("set", &args), ns).await?;
+            this.clock()?.set(&call("set", &args), ns).await?;
             Ok(())
         })?
         .async_method("set_ns", |_, this, args| async move {
             let ns = args.integer(0, "the nanoseconds")?;
-            this.0.set(call("set_ns", &args), ns).await?;
+            this.clock()?.set(&call("set_ns", &args), ns).await?;
             Ok(())
         })?
         .async_method("sleep", |_, this, args| async move {
-            Ok(this.0.sleep(args.duration(0, "the duration")?).await?)
+            let duration = args.duration(0, "the duration")?;
+            Ok(this.clock()?.sleep(duration).await?)
         })?
         .async_method("advance", |_, this, args| async move {
             let ns = signed_nanoseconds_of(&args.value(0));
             let ns = ns.map_err(|why| LuaError::argument(format!("the duration: {why}")))?;
-            this.0.advance(call("advance", &args), ns).await?;
+            this.clock()?.advance(&call("advance", &args), ns).await?;
             Ok(())
         })?
-        .method("close", |_, _, _| Ok::<Option<Value>, LuaError>(None))?
+        .method("close", |_, this, _| {
+            this.is_closed.set(true);
+            Ok(())
+        })?
         .finish()
 }
 
 /// The call, as the author wrote it.
 fn call(method: &str, args: &Args) -> String {
-    preview::call("clock", ":", method, args.shown())
+    preview::call("", "", method, args.shown())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "get_ns returns all digits")]

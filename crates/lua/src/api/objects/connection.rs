@@ -15,6 +15,9 @@ impl Object for ConnectionObject {
     fn subject(&self) -> String {
         self.0.subject().to_owned()
     }
+    fn describe(&self) -> String {
+        value::describe_handle(self.subject(), self.0.stream().is_closed())
+    }
 }
 
 impl HasStream for ConnectionObject {

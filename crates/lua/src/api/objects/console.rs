@@ -1,7 +1,7 @@
 //! A VM's console: `vm:console()`.
 
 use super::stream;
-use super::value::call_site;
+use super::value::{call_site, describe_handle};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::options::list_of;
@@ -48,12 +48,7 @@ impl Object for ConsoleObject {
         self.vm.console().subject()
     }
     fn describe(&self) -> String {
-        let state = if self.is_closed.get() {
-            " (closed)"
-        } else {
-            ""
-        };
-        format!("{}{state}", self.subject())
+        describe_handle(self.subject(), self.is_closed.get())
     }
     fn resolve_in(&self, copy: &LabClone) -> Self {
         Self {

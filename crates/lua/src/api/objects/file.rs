@@ -21,8 +21,7 @@ impl Object for FileObject {
         Self(copy.file(&self.0))
     }
     fn describe(&self) -> String {
-        let state = if self.0.is_closed() { " (closed)" } else { "" };
-        format!("{}{state}", self.0.subject())
+        value::describe_handle(self.0.subject(), self.0.is_closed())
     }
 }
 
@@ -69,7 +68,8 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
                 Some("cur") => Whence::Current,
                 Some("end") => Whence::End,
                 Some(other) => {
-                    let text = format!("from where: is \"set\", \"cur\" or \"end\", got `{other}`");
+                    let text =
+                        format!("from where: must be \"set\", \"cur\" or \"end\", got `{other}`");
                     return Err(LuaError::argument(text));
                 }
             };

@@ -42,6 +42,9 @@ impl Object for StreamObject {
     fn subject(&self) -> String {
         self.stream.subject().to_owned()
     }
+    fn describe(&self) -> String {
+        value::describe_handle(self.subject(), self.stream.is_closed())
+    }
 }
 
 /// The Lua value of a stream.

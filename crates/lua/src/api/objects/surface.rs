@@ -117,14 +117,15 @@ fn tail_start(args: &Args) -> std::result::Result<TailStart, LuaError> {
             "end" => Ok(TailStart::End),
             "beginning" | "start" => Ok(TailStart::Beginning),
             other => {
-                let text =
-                    format!("option `start`: is \"end\", \"beginning\" or a number, got `{other}`");
+                let text = format!(
+                    "option `start`: must be \"end\", \"beginning\" or a number, got `{other}`"
+                );
                 Err(LuaError::argument(text))
             }
         },
         Some(value) => {
             let offset = match value {
-                // A fraction is cut off.
+                // A fraction, as of a position that was computed, is cut off.
                 #[expect(
                     clippy::cast_possible_truncation,
                     reason = "saturates, as a position may"

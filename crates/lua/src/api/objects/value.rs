@@ -66,6 +66,15 @@ pub(super) fn of_key<T: Object>(lua: &Lua, key: &str, make: impl FnOnce() -> T) 
     }
 }
 
+/// The result of `tostring` for a handle that can be closed.
+pub(super) fn describe_handle(subject: String, is_closed: bool) -> String {
+    if is_closed {
+        format!("{subject} (closed)")
+    } else {
+        subject
+    }
+}
+
 /// The scope that what is made now belongs to, and the author's line that makes it.
 pub(super) fn call_site(lua: &Lua) -> (Scope, Site) {
     let state = TestFileState::of(lua);
