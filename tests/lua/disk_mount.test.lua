@@ -90,6 +90,13 @@ test("a disk without a file system cannot be mounted, and the error says what to
   t:assert_contains(why, "make one on it")
 end)
 
+test("a file system that is on no disk is refused", function(t)
+  local why = t:assert_raises(function()
+    vm:attach_disk {id = "memory", size = "1M", mount = "/memory", filesystem = "tmpfs"}
+  end)
+  t:assert_contains(why, "tmpfs is not a file system of disks")
+end)
+
 test("a file system that the guest's kernel does not have is named", function(t)
   local superblock = ("\0"):rep(1024) .. "\x10\x20\xf5\xf2"
   local why = t:assert_raises(function()

@@ -5,13 +5,14 @@ use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::geometry::{BLOCK, SECTOR, to_usize};
 use crate::layers::Layers;
-use crate::overlay::{Address, Place, Run, Runs, SlotFile, unnamed};
+use crate::overlay::{Address, PRIVATE, Place, Run, Runs, SlotFile, link_or_copy, unnamed};
 use crate::sparse_copy::copy_sparse;
 use crate::state::{LogState, State};
-use camino::Utf8Path;
-use std::fs::{File, Permissions};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::Mode;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt as _};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Sealed files that a disk refers to. Beyond that, the newer ones are joined; the oldest is left, as it usually is a
@@ -34,31 +35,52 @@ impl Disk {
         Ok(Self::with(copy, self.0.read_only, faults, self.0.seed))
     }
 
-    /// Writes the content, with what is volatile, to a new sparse file, which gets its name when it is complete.
+    /// Writes the content, with what is volatile, to a new sparse file, which gets the name `path` by
+    /// [`UnnamedImage::link`]. Until then nothing is left of it when it is dropped, or when the process ends.
     ///
     /// # Errors
-    /// The file exists, or the host cannot write it.
-    pub fn export(&self, path: &Utf8Path) -> Result<(), DiskError> {
-        let failed = |source: io::Error| {
-            let path = path.to_owned();
-            match source.kind() {
-                io::ErrorKind::AlreadyExists => DiskError::Exists { path },
-                _ => DiskError::Export { path, source },
-            }
-        };
+    /// There is a file at that path, or the host cannot write it.
+    pub fn export(&self, path: &Utf8Path) -> Result<UnnamedImage, DiskError> {
         if path.symlink_metadata().is_ok() {
-            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+            return Err(not_exported(path, io::ErrorKind::AlreadyExists.into()));
         }
         let folder = path.parent().filter(|folder| !folder.as_str().is_empty());
-        let file = tempfile::Builder::new()
-            .prefix(".provium-")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder.unwrap_or(Utf8Path::new(".")))
-            .map_err(failed)?;
-        let exported = self.0.state.read().layers.export(file.as_file());
-        exported.map_err(failed)?;
-        let named = file.persist_noclobber(path);
-        named.map(drop).map_err(|error| failed(error.error))
+        let mode = Mode::from_raw_mode(0o666);
+        let file = unnamed(folder.unwrap_or(Utf8Path::new(".")), mode);
+        let file = file.map_err(|error| not_exported(path, error))?;
+        let exported = self.0.state.read().layers.export(&file);
+        exported.map_err(|error| not_exported(path, error))?;
+        Ok(UnnamedImage {
+            file,
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// The content of a disk, in a file that has no name yet.
+#[derive(Debug)]
+pub struct UnnamedImage {
+    file: File,
+    path: Utf8PathBuf,
+}
+
+impl UnnamedImage {
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// There is a file of that name meanwhile. On a file system that cannot do this, a copy is made, which the host may
+    /// not be able to write.
+    pub fn link(&self) -> Result<(), DiskError> {
+        let linked = link_or_copy(&self.file, &self.path);
+        linked.map_err(|error| not_exported(&self.path, error))
+    }
+}
+
+fn not_exported(path: &Utf8Path, source: io::Error) -> DiskError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => DiskError::Exists { path },
+        _ => DiskError::Export { path, source },
     }
 }
 
@@ -97,7 +119,7 @@ impl Layers {
     fn copy(&self, scratch: &Utf8Path) -> io::Result<Self> {
         let base = match &self.base {
             BaseLayer::InPlace(image) => {
-                let copy = unnamed(scratch)?;
+                let copy = unnamed(scratch, PRIVATE)?;
                 copy_sparse(&image.file, &copy)?;
                 BaseLayer::Image(Arc::new(Image {
                     file: copy,

@@ -44,6 +44,7 @@ mod stats;
 
 pub use base::{Base, image_size};
 pub use command::{Admission, Command, CommandKind, Effect};
+pub use copy::UnnamedImage;
 pub use crash::{CrashOptions, CrashState, CrashStates};
 pub use disk::{Disk, DiskSpec};
 pub use error::DiskError;

@@ -4,7 +4,7 @@
 //! file system has only the agent and the modules with which the agent mounts the disk.
 
 use crate::blocking::blocking;
-use crate::disk::{DiskImage, FolderDiskOptions};
+use crate::disk::DiskImage;
 use crate::error::ImageError;
 use crate::image::GuestImage;
 use crate::images::{ARCHIVES, Images, PreparedFile, assemble, prepared};
@@ -79,7 +79,7 @@ impl Images {
         let tree = blocking(move || root.tree()).await?;
         let index = modules.as_ref().map(|(index, _)| index);
         if placement.is_disk(tree.content_len(), index) {
-            let disk = self.disk_of_folder(path, FolderDiskOptions::default());
+            let disk = self.disk_of_folder(path);
             return Ok(assemble_on_disk(kernel, modules, disk.await?, inits()));
         }
         let archive = self.root_archive(path, tree).await?;

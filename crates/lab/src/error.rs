@@ -7,18 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Whose move it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
-    /// The test asked for what cannot be.
-    Test,
-    /// The guest refused, died or misbehaved.
-    Guest,
-    /// The host lacks something.
-    Host,
-}
-
-/// A call of the lab that came to nothing.
+/// Why a call of the lab failed.
 ///
 /// `subject` is the object (``vm `web` ``), `call` the method as the author wrote it
 /// (`read_file("/x")`).
@@ -148,24 +137,7 @@ pub enum LabError {
 }
 
 impl LabError {
-    /// Whose move it is.
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::State { .. }
-            | Self::FixtureFailed { .. }
-            | Self::Gone { .. }
-            | Self::Invalid { .. }
-            | Self::Budget { .. } => Blame::Test,
-            Self::Dead { .. }
-            | Self::Boot { .. }
-            | Self::Guest { .. }
-            | Self::ExecutorDied { .. }
-            | Self::TimedOut { .. } => Blame::Guest,
-            Self::Host { .. } => Blame::Host,
-        }
-    }
-
-    /// Whether the same call would come to the same again.
+    /// Whether the same call would fail in the same way again.
     pub(crate) fn is_final(&self) -> bool {
         matches!(
             self,

@@ -37,7 +37,7 @@ mod vm_options;
 pub use crash::{CrashCount, CrashExplorer, CrashImage, CrashVm};
 pub use disk::{DiskId, DiskOptions, DiskSource};
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
-pub use error::{Blame, LabError};
+pub use error::LabError;
 pub use fixture::{
     BuildOutput, BuiltFixture, Fixture, FixtureKind, Fixtures, Lookup, fixture, lab_fixture,
     vm_fixture,

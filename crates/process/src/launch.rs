@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 
 use crate::child::{Child, RawChild, Watchdog};
 use crate::command::{Command, Stdio};
@@ -61,13 +61,7 @@ fn start(command: Command) -> Result<RawChild, ProcessError> {
         without_capabilities,
         ..
     } = command;
-    let floor = inherited
-        .iter()
-        .map(|(number, _)| *number)
-        .max()
-        .unwrap_or(2)
-        .max(2)
-        + 1;
+    let floor = floor(&inherited);
     let (failure_read, failure_write) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let failure = above(floor, &failure_write).map_err(failed)?;
@@ -125,31 +119,42 @@ fn start(command: Command) -> Result<RawChild, ProcessError> {
         .zip(lifeline)
         .map(|(pid, lifeline)| Watchdog::new(pid, lifeline));
     // The spawner dropped its copy of `failure`, so the pipe ends with the exec or the child.
+    let executed = wait_for_exec(pid, failure_read);
+    let [stdin, stdout, stderr] = ours;
+    match executed {
+        Ok(pidfd) => Ok(RawChild {
+            pid,
+            pidfd,
+            stdin,
+            stdout,
+            stderr,
+            watchdog,
+        }),
+        Err(error) => {
+            drop(watchdog);
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+            Err(failed(error))
+        }
+    }
+}
+
+/// A number above those of all files that the child gets.
+fn floor(inherited: &[(RawFd, OwnedFd)]) -> RawFd {
+    let numbers = inherited.iter().map(|(number, _)| *number);
+    numbers.max().unwrap_or(2).max(2) + 1
+}
+
+/// Waits until the child executes; its pidfd. `failure` ends without a byte then, and otherwise has the errno.
+fn wait_for_exec(pid: Pid, failure: OwnedFd) -> io::Result<OwnedFd> {
     let mut error = Vec::new();
-    let reported = File::from(failure_read).read_to_end(&mut error);
+    let reported = File::from(failure).read_to_end(&mut error);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
     match (reported, <[u8; 4]>::try_from(error.as_slice()), pidfd) {
-        (Ok(0), _, Ok(pidfd)) => {
-            let [stdin, stdout, stderr] = ours;
-            Ok(RawChild {
-                pid,
-                pidfd,
-                stdin,
-                stdout,
-                stderr,
-                watchdog,
-            })
-        }
-        (reported, number, pidfd) => {
-            drop(watchdog);
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-            Err(failed(match (reported, number, pidfd) {
-                (_, Ok(number), _) => io::Error::from_raw_os_error(i32::from_ne_bytes(number)),
-                (Err(error), ..) | (.., Err(error)) => error,
-                _ => io::Error::other("the child died before it could execute"),
-            }))
-        }
+        (Ok(0), _, Ok(pidfd)) => Ok(pidfd),
+        (_, Ok(number), _) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number))),
+        (Err(error), ..) | (.., Err(error)) => Err(error),
+        _ => Err(io::Error::other("the child died before it could execute")),
     }
 }
 

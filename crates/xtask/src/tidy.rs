@@ -7,6 +7,7 @@
 //! | [`code`](rules::code) | `allow`, `unsafe`, prints, exits, children, I/O in pure crates |
 //! | [`commit_titles`](rules::commit_titles) | titles of commits that are not on the main branch yet |
 //! | [`files`](rules::files) | length, names, docs at the top, `mod.rs` that only points |
+//! | [`glossary`](rules::glossary) | places that the glossary names |
 //! | [`links`](rules::links) | links between the pages |
 //! | [`lua_files`](rules::lua_files) | names of tests, examples and what they require |
 //! | [`methods`](rules::methods) | types with many methods, with a list |
@@ -32,6 +33,7 @@ pub(crate) fn check(tree: &Tree, commits: Result<Vec<Commit>, String>) -> Outcom
         rules::arrows,
         rules::code,
         rules::files,
+        rules::glossary,
         rules::links,
         rules::lua_files,
         rules::quoted_messages,

@@ -36,6 +36,11 @@ pub(super) fn mount(pair: &DiskName<'_>, mount: &DiskMount) -> Result<(), WireEr
     } else {
         0
     };
+    let known = file::read_at(roots::PROC, "filesystems").unwrap_or_default();
+    if is_without_device(&known, filesystem) {
+        let why = format!("{filesystem} is not a file system of disks, and would not use {pair}");
+        return Err(failure::invalid(why));
+    }
     let source = format!("/dev/{}", pair.1.name);
     let mounted = block::mount(&source, path, filesystem, flags);
     mounted.map_err(|errno| {
@@ -137,6 +142,13 @@ fn lists_filesystem(known: &[u8], filesystem: &str) -> bool {
     lines.any(|line| line.rsplit(|byte| *byte == b'\t').next() == Some(filesystem.as_bytes()))
 }
 
+/// Whether a list in the format of `/proc/filesystems` marks a file system as one that is on no device.
+fn is_without_device(known: &[u8], filesystem: &str) -> bool {
+    let marked = format!("nodev\t{filesystem}");
+    let mut lines = known.split(|byte| *byte == b'\n');
+    lines.any(|line| line == marked.as_bytes())
+}
+
 /// What is behind an error that does not say it.
 fn explanation(errno: Errno) -> &'static str {
     match errno.0 {
@@ -189,6 +201,8 @@ mod tests {
         assert!(lists_filesystem(known, "tmpfs"));
         assert!(!lists_filesystem(known, "ext"));
         assert!(!lists_filesystem(known, "btrfs"));
+        assert!(is_without_device(known, "tmpfs"));
+        assert!(!is_without_device(known, "ext4"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Requests about the network and disks, which are carried out one after the other, each in a process of
-//! its own.
+//! Requests about the network and disks, which are carried out one after the other, most of them in
+//! processes of their own.
 //!
 //! Such a request may wait: for a device that is being plugged in, for kernel modules from the host, for a
 //! file system. The router never waits, so it makes a process that does, and passes on its reply. One about

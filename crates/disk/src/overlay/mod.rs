@@ -19,5 +19,5 @@ mod slots;
 
 pub(crate) use address::{Address, Place, Run, Runs};
 pub(crate) use map::BlockMap;
-pub(crate) use slot_file::{SlotFile, block_buffer, link_or_copy, read_padded, unnamed};
+pub(crate) use slot_file::{PRIVATE, SlotFile, block_buffer, link_or_copy, read_padded, unnamed};
 pub(crate) use slots::Slots;

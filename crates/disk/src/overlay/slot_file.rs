@@ -18,7 +18,7 @@ pub(crate) struct SlotFile {
 impl SlotFile {
     /// A new, empty one in a folder.
     pub(crate) fn create(folder: &Utf8Path) -> io::Result<Self> {
-        unnamed(folder).map(|file| Self { file })
+        unnamed(folder, PRIVATE).map(|file| Self { file })
     }
 
     /// One that was saved; it is not written to.
@@ -86,9 +86,11 @@ pub(crate) fn read_padded(file: &File, mut offset: u64, mut buffer: &mut [u8]) -
     Ok(())
 }
 
+/// The mode of files that are the owner's alone.
+pub(crate) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// A file without a name that can be given one later, where the file system can do that.
-pub(crate) fn unnamed(folder: &Utf8Path) -> io::Result<File> {
-    let mode = Mode::RUSR | Mode::WUSR;
+pub(crate) fn unnamed(folder: &Utf8Path, mode: Mode) -> io::Result<File> {
     let opened = rustix::fs::open(
         folder.as_str(),
         OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,

@@ -139,7 +139,14 @@ fn an_export_is_the_content_without_the_holes() {
     disk.other(CommandKind::WriteZeroes, 0, 24).unwrap();
     disk.put(1 << 21, &sectors(1, 5));
     let path = rig.path("exported");
-    disk.export(&path).unwrap();
+    let image = disk.export(&path).unwrap();
+    let folder = path.parent().unwrap();
+    let named = || std::fs::read_dir(folder).unwrap().count();
+    let before = named();
+    assert!(!path.exists(), "it is not complete before it is linked");
+    image.link().unwrap();
+    assert_eq!(named(), before + 1);
+    assert!(matches!(image.link(), Err(DiskError::Exists { .. })));
     let data = std::fs::metadata(&path).unwrap();
     assert_eq!(data.len(), (1 << 30) + 512);
     assert!(data.blocks() < 200);

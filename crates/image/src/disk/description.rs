@@ -1,4 +1,4 @@
-//! The image of a disk, and the options of its caller.
+//! The image of a disk.
 
 use camino::Utf8PathBuf;
 use provium_store::CacheEntry;
@@ -29,31 +29,4 @@ impl fmt::Debug for DiskImage {
             .field("is_in_cache", &self.held.is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// How a folder becomes a disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FolderDiskOptions {
-    /// Free space in the file system, bytes; `None`: a quarter of what the content takes, and at least 64 MiB.
-    pub free: Option<u64>,
-    /// The owners of files.
-    pub owner: Owner,
-}
-
-/// The owners of the files of a disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Owner {
-    /// What belongs on the host to the user (or group) who runs this belongs to root, and all else to the same number
-    /// as on the host. If root runs this, everything keeps its owner.
-    #[default]
-    Mapped,
-    /// As on the host.
-    Kept,
-    /// Everything belongs to them.
-    Fixed {
-        /// The user's number.
-        uid: u32,
-        /// The group's number.
-        gid: u32,
-    },
 }

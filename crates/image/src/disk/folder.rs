@@ -1,8 +1,8 @@
 //! A folder as a disk.
 
+use super::DiskImage;
 use super::ext4::{self, Attributes, Source};
 use super::size::dimensions;
-use super::{DiskImage, FolderDiskOptions, Owner};
 use crate::blocking::blocking;
 use crate::error::ImageError;
 use crate::images::Images;
@@ -23,12 +23,22 @@ impl Images {
     /// An ext4 file system with the content of a folder: modes, owners, times, links, holes and extended attributes.
     /// Kept by what `stat` says of each file, so that an unchanged folder is not read again.
     ///
+    /// What belongs on the host to the user (or group) who runs this belongs to root in the guest, and all else to
+    /// the same number as on the host. If root runs this, everything keeps its owner.
+    ///
     /// # Errors
     /// [`ImageError::NoTool`] without e2fsprogs; [`ImageError::Read`] for a file that cannot be read.
-    pub async fn disk_of_folder(
+    pub async fn disk_of_folder(&self, folder: &Utf8Path) -> Result<DiskImage, ImageError> {
+        let (uid, gid) = user();
+        let owners = move |of_user, of_group| (owner(of_user, uid), owner(of_group, gid));
+        self.disk_of_folder_with(folder, owners).await
+    }
+
+    /// The same, with these owners in the guest of what belongs to a user and a group on the host.
+    async fn disk_of_folder_with(
         &self,
         folder: &Utf8Path,
-        options: FolderDiskOptions,
+        owners: impl Fn(u32, u32) -> (u32, u32) + Send + 'static,
     ) -> Result<DiskImage, ImageError> {
         if !folder.is_dir() {
             return Err(ImageError::NotAFolder {
@@ -39,11 +49,10 @@ impl Images {
         let (found, wanted, key) = blocking(move || {
             let found = walk(&source, &BTreeSet::new(), &|_, _| true)?;
             let mut wanted = found.clone();
-            wanted.map_owners(|uid, gid| options.owner.of((uid, gid)));
+            wanted.map_owners(owners);
             let key = KeyBuilder::new("disk of a folder")
                 .with_number("layout", LAYOUT)
                 .with("tree", wanted.stamp()?.as_str())
-                .with("free", format!("{:?}", options.free))
                 .finish();
             Ok((found, wanted, key))
         })
@@ -59,7 +68,7 @@ impl Images {
                 found,
                 attributes: Attributes::new(),
             };
-            let dimensions = dimensions(&source.wanted, options.free)?;
+            let dimensions = dimensions(&source.wanted)?;
             ext4::make(source, dimensions, &entry, &entry.join(FILE)).await
         };
         let entry = self
@@ -67,18 +76,6 @@ impl Images {
             .get_or_build::<ImageError, _>(&key, &notify, make)
             .await?;
         DiskImage::in_entry(entry, FILE, &key)
-    }
-}
-
-impl Owner {
-    /// The owner in the guest of what belongs to `host` on the host.
-    fn of(self, host: (u32, u32)) -> (u32, u32) {
-        let (user, group) = user();
-        match self {
-            Self::Mapped => (owner(host.0, user), owner(host.1, group)),
-            Self::Kept => host,
-            Self::Fixed { uid, gid } => (uid, gid),
-        }
     }
 }
 
@@ -132,18 +129,28 @@ mod tests {
             }
         }
 
-        async fn disk(&self, options: FolderDiskOptions) -> DiskImage {
-            let disk = self.images.disk_of_folder(&self.folder, options).await;
-            let disk = disk.unwrap();
-            let checked = Command::new("/usr/sbin/e2fsck")
-                .args(["-f", "-n"])
-                .arg(&disk.path)
-                .output()
-                .unwrap();
-            assert!(checked.status.success(), "{checked:?}");
-            assert_eq!(disk.filesystem, Some("ext4"));
-            disk
+        async fn disk(&self) -> DiskImage {
+            let disk = self.images.disk_of_folder(&self.folder).await;
+            checked(disk.unwrap())
         }
+
+        /// Everything belongs to the user and the group.
+        async fn disk_of(&self, uid: u32, gid: u32) -> Result<DiskImage, ImageError> {
+            let owners = move |_, _| (uid, gid);
+            self.images.disk_of_folder_with(&self.folder, owners).await
+        }
+    }
+
+    /// The disk, which `e2fsck` has found right.
+    fn checked(disk: DiskImage) -> DiskImage {
+        let checked = Command::new("/usr/sbin/e2fsck")
+            .args(["-f", "-n"])
+            .arg(&disk.path)
+            .output()
+            .unwrap();
+        assert!(checked.status.success(), "{checked:?}");
+        assert_eq!(disk.filesystem, Some("ext4"));
+        disk
     }
 
     /// What `debugfs` says of a file.
@@ -199,7 +206,7 @@ mod tests {
         let after_2038 = Duration::new(4_102_444_800, 250_000_000);
         late.set_modified(UNIX_EPOCH + after_2038).unwrap();
 
-        let disk = fixture.disk(FolderDiskOptions::default()).await;
+        let disk = fixture.disk().await;
         assert!(disk.size < 256 << 20, "holes take no room: {}", disk.size);
         let program = ("04751".to_owned(), 0, 0, 7);
         assert_eq!(facts(&disk, "/sub/program"), program);
@@ -222,49 +229,34 @@ mod tests {
         for name in ["b", "a", "c"] {
             fs_err::write(fixture.folder.join(name), name).unwrap();
         }
-        let first = fixture.disk(FolderDiskOptions::default()).await;
-        let again = fixture.disk(FolderDiskOptions::default()).await;
+        let first = fixture.disk().await;
+        let again = fixture.disk().await;
         assert_eq!((&first.path, &first.id), (&again.path, &again.id));
 
         // Another host makes the same file system.
         let other = Images::open(&fixture.path.join("other"), Arc::new(SilentProgress)).unwrap();
-        let other = other.disk_of_folder(&fixture.folder, FolderDiskOptions::default());
-        let other = other.await.unwrap();
+        let other = other.disk_of_folder(&fixture.folder).await.unwrap();
         assert_ne!(other.path, first.path);
         let bytes = |disk: &DiskImage| fs_err::read(&disk.path).unwrap();
         assert!(bytes(&other) == bytes(&first), "the images differ");
 
-        let free = Some(1 << 30);
-        let roomy = FolderDiskOptions {
-            free,
-            ..FolderDiskOptions::default()
-        };
-        assert!(fixture.disk(roomy).await.size > 1 << 30);
         fs_err::write(fixture.folder.join("a"), "changed").unwrap();
-        let changed = fixture.disk(FolderDiskOptions::default()).await;
+        let changed = fixture.disk().await;
         assert_ne!(changed.id, first.id);
         assert_eq!(facts(&changed, "/a").3, 7);
     }
 
     #[tokio::test]
-    async fn owners_are_what_the_options_say() {
+    async fn owners_may_be_others_than_on_the_host() {
         let fixture = Fixture::new();
         fs_err::create_dir(fixture.folder.join("a b")).unwrap();
         fs_err::write(fixture.folder.join("a b/file"), "x").unwrap();
-        let owner = Owner::Fixed {
-            uid: 100_000,
-            gid: 1000,
-        };
-        let options = FolderDiskOptions {
-            owner,
-            ..FolderDiskOptions::default()
-        };
-        let disk = fixture.disk(options).await;
+        let disk = checked(fixture.disk_of(100_000, 1000).await.unwrap());
         for path in ["/", "/a b", "/a b/file"] {
             let (_, uid, gid, _) = facts(&disk, path);
             assert_eq!((uid, gid), (100_000, 1000), "{path}");
         }
-        let mapped = fixture.disk(FolderDiskOptions::default()).await;
+        let mapped = fixture.disk().await;
         assert_eq!(facts(&mapped, "/a b/file").1, 0);
         assert_ne!(mapped.id, disk.id);
     }
@@ -273,16 +265,12 @@ mod tests {
     async fn what_cannot_be_a_disk_is_named() {
         let fixture = Fixture::new();
         let absent = fixture.path.join("absent");
-        let options = FolderDiskOptions::default();
-        let error = fixture.images.disk_of_folder(&absent, options).await;
+        let error = fixture.images.disk_of_folder(&absent).await;
         let error = error.unwrap_err().to_string();
         assert!(error.contains(absent.as_str()), "{error}");
         // Its owner cannot be changed without a user namespace.
         fs_err::write(fixture.folder.join("line\nbreak"), "x").unwrap();
-        let owner = Owner::Fixed { uid: 7, gid: 7 };
-        let options = FolderDiskOptions { owner, ..options };
-        let error = fixture.images.disk_of_folder(&fixture.folder, options);
-        let error = error.await.unwrap_err().to_string();
+        let error = fixture.disk_of(7, 7).await.unwrap_err().to_string();
         assert!(error.contains("line break"), "{error}");
     }
 }

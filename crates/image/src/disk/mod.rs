@@ -23,6 +23,6 @@ mod tools;
 pub(crate) use folder::FILE as DISK_FILE;
 pub(crate) use root::disk_of_tree;
 
-pub use description::{DiskImage, FolderDiskOptions, Owner};
+pub use description::DiskImage;
 pub use filesystem::filesystem_of;
 pub use tools::missing_disk_tools;

@@ -61,7 +61,7 @@ impl Images {
                 let source = source_of(archive::unpack(&from, &contents)?, &at, &from)?;
                 fs_err::remove_dir_all(&contents).map_err(StoreError::from)?;
                 take_kernel(&source.folder, &at, &from)?;
-                let dimensions = dimensions(&source.wanted, None)?;
+                let dimensions = dimensions(&source.wanted)?;
                 Ok((source, dimensions))
             })
             .await?;
@@ -92,7 +92,7 @@ pub(crate) async fn disk_of_tree(tree: Tree, entry: &Utf8Path) -> Result<(), Ima
     let at = entry.to_owned();
     let (source, dimensions) = blocking(move || {
         let source = source_of(UnpackedArchive::of(tree), &at, &at)?;
-        let dimensions = dimensions(&source.wanted, None)?;
+        let dimensions = dimensions(&source.wanted)?;
         Ok((source, dimensions))
     })
     .await?;

@@ -18,7 +18,7 @@ pub(super) const INODE: u64 = 256;
 
 const MIB: u64 = 1 << 20;
 
-/// The free space, unless it is asked for: this part of the content, and at least this.
+/// The free space: this part of the content, and at least this.
 const FREE_PART: u64 = 4;
 const LEAST_FREE: u64 = 64 * MIB;
 
@@ -38,11 +38,11 @@ pub(super) struct Dimensions {
     pub(super) journal: u64,
 }
 
-/// The dimensions for `tree`, with `free` bytes to spare.
+/// The dimensions for `tree`, with free space.
 ///
 /// # Errors
 /// If a file is gone.
-pub(super) fn dimensions(tree: &Tree, free: Option<u64>) -> Result<Dimensions, ImageError> {
+pub(super) fn dimensions(tree: &Tree) -> Result<Dimensions, ImageError> {
     let mut content = 0;
     let mut folders: BTreeMap<&[u8], u64> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -67,7 +67,7 @@ pub(super) fn dimensions(tree: &Tree, free: Option<u64>) -> Result<Dimensions, I
         .values()
         .map(|bytes| (bytes + bytes / 8) / BLOCK * BLOCK)
         .sum::<u64>();
-    let free = free.unwrap_or((content / FREE_PART).max(LEAST_FREE));
+    let free = (content / FREE_PART).max(LEAST_FREE);
     let inodes = nodes + (nodes / 4).max(free / (4 * BLOCK)).max(1024);
     let journal = if content + free < 256 * MIB { 4 } else { 16 };
     let rest = inodes * INODE + journal * MIB;
@@ -127,11 +127,14 @@ mod tests {
             tree.put(name.as_bytes(), shared.clone()).unwrap();
         }
         drop(shared);
-        let small = dimensions(&tree, None).unwrap();
+        let small = dimensions(&tree).unwrap();
         assert!(small.size > (10 << 20) + LEAST_FREE, "{small:?}");
         assert!(small.size < (20 << 20) + LEAST_FREE, "one file: {small:?}");
-        let large = dimensions(&tree, Some(1 << 30)).unwrap();
-        assert!(large.size > (10 << 20) + (1 << 30), "{large:?}");
+        let content = vec![0; 1 << 30];
+        tree.put(b"d", Node::file(0o644, content)).unwrap();
+        let large = dimensions(&tree).unwrap();
+        let free = (1 << 30) / FREE_PART;
+        assert!(large.size > (10 << 20) + (1 << 30) + free, "{large:?}");
         assert!(large.inodes > small.inodes);
         assert!(large.journal > small.journal);
     }

@@ -47,7 +47,8 @@ impl CrashImage {
     /// # Errors
     /// When the host cannot write it.
     pub fn save(&self, path: &Utf8Path) -> Result<(), LabError> {
-        let saved = self.state.disk.export(path);
+        let exported = self.state.disk.export(path);
+        let saved = exported.and_then(|image| image.link());
         saved.map_err(|error| self.failed("save()", error))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::inputs::Recorder;
 use camino::Utf8PathBuf;
-use provium_image::{FolderDiskOptions, ImageError, Images};
+use provium_image::{ImageError, Images};
 use provium_vmm::DiskDevice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -77,10 +77,7 @@ impl DiskSource {
     pub(crate) async fn prepare(&self, images: &Images) -> Result<(), ImageError> {
         match self {
             Self::Template(path) => images.raw_of(path).await.map(drop),
-            Self::Folder(path) => {
-                let options = FolderDiskOptions::default();
-                images.disk_of_folder(path, options).await.map(drop)
-            }
+            Self::Folder(path) => images.disk_of_folder(path).await.map(drop),
             Self::Scratch { .. } | Self::Path(_) => Ok(()),
         }
     }

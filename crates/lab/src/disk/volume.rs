@@ -4,7 +4,7 @@ use crate::disk::options::{DiskOptions, DiskSource};
 use crate::disk::scratch::DiskScratch;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SECTOR, SavedDisk, image_size};
-use provium_image::{DiskImage, FolderDiskOptions, ImageError, Images, filesystem_of};
+use provium_image::{DiskImage, ImageError, Images, filesystem_of};
 use provium_store::StoreError;
 use std::io;
 use std::sync::Arc;
@@ -69,10 +69,7 @@ impl Volume {
                 return Self::of_base(base, size, read_only, scratch, seed);
             }
             DiskSource::Template(path) => images.raw_of(path).await?,
-            DiskSource::Folder(path) => {
-                let options = FolderDiskOptions::default();
-                images.disk_of_folder(path, options).await?
-            }
+            DiskSource::Folder(path) => images.disk_of_folder(path).await?,
         };
         Self::of_image(image, read_only, scratch, seed)
     }

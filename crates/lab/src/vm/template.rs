@@ -20,10 +20,11 @@ use crate::save::{
     warm_up, warm_up_network, warm_up_placeholders,
 };
 use crate::vm::boot::Boot;
-use crate::vm::disk::{InsertTime, save_disks};
+use crate::vm::disk::{DiskSetupError, InsertTime, save_disks};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
+use crate::vm::nic::NetworkError;
 use crate::vm::rate::GuestClock;
 use crate::vm::running::StartedMachine;
 use futures_util::future::try_join;
@@ -235,12 +236,14 @@ impl Boot<'_> {
         }
         let limit = self.limit();
         let used = async {
-            warm_up_network(channel, &machine.nics()).await?;
-            warm_up_placeholders(channel, &disks).await
+            let network = warm_up_network(channel, &machine.nics()).await;
+            network.map_err(|error| chain(&NetworkError::Agent(error)))?;
+            let disks = warm_up_placeholders(channel, &disks).await;
+            disks.map_err(|error| chain(&DiskSetupError::Agent(error)))
         };
         match GuestWait::new(machine, limit.time).until(used).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.error(chain(&error))),
+            Ok(Err(how)) => Err(self.error(how)),
             Err(why) => Err(self.no_reply(why, &limit)),
         }
     }

@@ -9,7 +9,7 @@ use super::keep::keep;
 use super::kept_files;
 use super::kernel_logs::{KernelLogCheck, LogCursors};
 use super::parallel_slots::{ParallelSlots, SlotPermit};
-use super::prepared::PreparedTest;
+use super::prepared::{PreparedTest, TestLab};
 use super::report::Reporter;
 use super::reset::before_test;
 use super::test_run::TestRun;
@@ -26,6 +26,7 @@ use crate::text::without_middle;
 use mlua::{Lua, Value};
 use provium_events::TestStatus;
 use provium_lab::{FailedTest, Scope};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -105,34 +106,17 @@ async fn run_once(
     state
         .lab
         .set_current_test(is_alone.then_some(test.name.as_str()));
-    let meta = match &test.meta_table {
-        Some(table) => table.clone(),
-        None => lua.create_table()?,
-    };
-    let run = TestRun::new(
-        test.name.clone(),
-        Value::Table(meta),
-        state.top_level.log.take(),
-    );
+    let run = new_run(lua, state, test, test_lab.as_ref())?;
     let file_scope = match &test_lab {
         Some(test_lab) => test_lab.scope.clone(),
         None => state.scope.clone(),
     };
-    let copy = test_lab.as_ref().map(|test_lab| Rc::clone(&test_lab.copy));
-    run.group.lab_clone.replace(copy);
     let scope = file_scope.child(&test.name);
-    // 0 switches the limit off; so does saying nothing: then the file's own limit holds.
-    let timeout = test
-        .meta
-        .timeout
-        .or(file_data::<Settings>(lua).timeout.get());
-    let timeout = timeout.filter(|timeout| !timeout.is_zero());
+    let timeout = limit_of(lua, test);
     let deadline = state.deadline.within(timeout);
     let home = Some(test.site.clone());
     let task = Task::new(scope.clone(), Rc::clone(&run.group), deadline, home);
-    let consoles_before = consoles::positions(&state.lab, &scope);
-    let lost_before = disks::lost(&state.lab, &scope);
-    let bridges_before = bridges::counters(&state.lab, &scope).await;
+    let before = LabMarks::of(state, &scope).await;
     let t = object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
         None => drive_in_time(lua, &task, test.body.clone(), t.clone()).await?,
@@ -160,31 +144,13 @@ async fn run_once(
     }
     verdict.log.extend(kept);
     // Once the scope is closed its VMs are no longer found.
-    let console_ends = consoles::ends(&state.lab, &scope, &consoles_before);
+    let console_ends = consoles::ends(&state.lab, &scope, &before.consoles);
     // Before what they run is ended with the scope.
-    if verdict.status == TestStatus::Failed {
-        let parts = LabParts {
-            bridges: bridges::lines(&state.lab, &scope).await,
-            disks: disks::lines(&state.lab, &scope),
-        };
-        verdict.notes = notes(state, &run.group, parts);
-    } else {
-        let counters = bridges::counters(&state.lab, &scope).await;
-        verdict.notes = bridges::drop_lines(&bridges_before, &counters);
-        disks::warn_of_lost(state, &scope, &lost_before);
-    }
+    verdict.notes = lab_notes(state, &run.group, &scope, &before, verdict.status).await;
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
-    if test_lab.is_some() {
-        file_scope.announce_end();
-    }
-    if state.cancel.is_cancelled() || state.deadline.is_past() {
-        state.scope.announce_end();
-    }
-    let mut unclosed = close(&scope).await;
-    if test_lab.is_some() {
-        unclosed.extend(close(&file_scope).await);
-    }
+    let test_lab_scope = test_lab.as_ref().map(|test_lab| &test_lab.scope);
+    let unclosed = close_scopes(state, &scope, test_lab_scope).await;
     if !unclosed.is_empty() && verdict.status != TestStatus::Failed {
         verdict.status = TestStatus::Failed;
         verdict.message = unclosed.join("\n");
@@ -201,6 +167,91 @@ async fn run_once(
     verdict.duration = started.elapsed();
     state.lab.set_current_test(None);
     Ok(verdict)
+}
+
+/// What a test writes and starts, in the lab that it works on.
+fn new_run(
+    lua: &Lua,
+    state: &TestFileState,
+    test: &TestDeclaration,
+    test_lab: Option<&TestLab>,
+) -> mlua::Result<Rc<TestRun>> {
+    let meta = match &test.meta_table {
+        Some(table) => table.clone(),
+        None => lua.create_table()?,
+    };
+    let run = TestRun::new(
+        test.name.clone(),
+        Value::Table(meta),
+        state.top_level.log.take(),
+    );
+    let copy = test_lab.map(|test_lab| Rc::clone(&test_lab.copy));
+    run.group.lab_clone.replace(copy);
+    Ok(run)
+}
+
+/// The time limit of a test, by its meta or by the settings of its file. `None`, which 0 means as well: only the limit
+/// of the whole file.
+fn limit_of(lua: &Lua, test: &TestDeclaration) -> Option<Duration> {
+    let own = test.meta.timeout;
+    let timeout = own.or(file_data::<Settings>(lua).timeout.get());
+    timeout.filter(|timeout| !timeout.is_zero())
+}
+
+/// The parts of the lab when a test starts: its report has what has changed since.
+struct LabMarks {
+    consoles: consoles::Positions,
+    lost_disks: BTreeSet<String>,
+    bridges: bridges::Counters,
+}
+
+impl LabMarks {
+    async fn of(state: &TestFileState, scope: &Scope) -> Self {
+        Self {
+            consoles: consoles::positions(&state.lab, scope),
+            lost_disks: disks::lost(&state.lab, scope),
+            bridges: bridges::counters(&state.lab, scope).await,
+        }
+    }
+}
+
+/// What the report of a test says of the lab: of a failed one all that may explain it, of others what was dropped.
+async fn lab_notes(
+    state: &TestFileState,
+    test: &TaskGroup,
+    scope: &Scope,
+    before: &LabMarks,
+    status: TestStatus,
+) -> Vec<String> {
+    if status == TestStatus::Failed {
+        let parts = LabParts {
+            bridges: bridges::lines(&state.lab, scope).await,
+            disks: disks::lines(&state.lab, scope),
+        };
+        return notes(state, test, parts);
+    }
+    let counters = bridges::counters(&state.lab, scope).await;
+    disks::warn_of_lost(state, scope, &before.lost_disks);
+    bridges::drop_lines(&before.bridges, &counters)
+}
+
+/// Closes the scope of a test, then that of its own copy of the lab. Returns what could not be closed.
+async fn close_scopes(
+    state: &TestFileState,
+    scope: &Scope,
+    test_lab: Option<&Scope>,
+) -> Vec<String> {
+    if let Some(test_lab) = test_lab {
+        test_lab.announce_end();
+    }
+    if state.cancel.is_cancelled() || state.deadline.is_past() {
+        state.scope.announce_end();
+    }
+    let mut unclosed = close(scope).await;
+    if let Some(test_lab) = test_lab {
+        unclosed.extend(close(test_lab).await);
+    }
+    unclosed
 }
 
 /// Why the test has failed; `None` if it has not yet, or if the user ended it.

@@ -161,14 +161,6 @@ impl Switch {
         self.call(move |events| events.disconnect(port)).await
     }
 
-    /// As [`Switch::disconnect`], without waiting.
-    ///
-    /// # Errors
-    /// When the switch has stopped.
-    pub fn disconnect_later(&self, port: PortId) -> Result<(), SwitchStopped> {
-        self.queue.push(move |events| events.disconnect(port))
-    }
-
     /// Whether the other end of the port's socket is open.
     ///
     /// # Errors

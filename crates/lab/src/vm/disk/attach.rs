@@ -78,27 +78,7 @@ async fn open(vm: &Vm, options: DiskOptions, has_content: bool) -> Result<Opened
         let declared = lock(&vm.0.booted_with).clone();
         declare_disks(&vm.0, ATTACH, &declared).await?;
     }
-    let disks = vm.0.disks.list();
-    let count = disks.iter().filter(|disk| !disk.is_root()).count();
-    if count >= MOST_DISKS {
-        return Err(invalid(format!(
-            "it has {count} disks, and a machine has slots for {MOST_DISKS}; detach one first"
-        )));
-    }
-    let id = match &options.id {
-        Some(id) => DiskId::new(id).map_err(invalid)?,
-        None => {
-            let places = (0..).map(DiskId::by_place);
-            let mut free = places.filter(|id| disks.iter().all(|disk| disk.id != *id));
-            free.next()
-                .ok_or_else(|| invalid("it has too many disks".to_owned()))?
-        }
-    };
-    if disks.iter().any(|disk| disk.id == id) {
-        return Err(invalid(format!(
-            "it already has a disk `{id}`; choose another id"
-        )));
-    }
+    let id = choose_id(&vm.0.disks.list(), options.id.as_deref()).map_err(invalid)?;
     // The guest's device is read-only all the same.
     let writable = DiskOptions {
         read_only: options.read_only && !has_content,
@@ -121,21 +101,52 @@ async fn attach(vm: &Vm, opened: OpenedDisk, content: Option<Vec<u8>>) -> Result
     } = opened;
     let id = disk.id.clone();
     if let Some(content) = content {
-        let disk = disk.volume.disk().clone();
-        let writing = tokio::task::spawn_blocking(move || write_content(&disk, content));
-        let failed =
-            |error| LabError::host(format!("disk `{id}` of {}", vm.subject()), ATTACH, error);
-        let written = writing.await;
-        written
-            .map_err(std::io::Error::other)
-            .and_then(|written| written.map_err(std::io::Error::other))
-            .map_err(failed)?;
+        write_start(vm, &disk, content).await?;
     }
     match stage.running() {
         Some(running) => plug(vm, running, disk).await?,
         None => vm.0.disks.push(disk),
     }
     Ok(Disk::new(vm.clone(), id))
+}
+
+/// The id of a further disk beside `disks`: the wanted one, or the first that is free. The error says why there
+/// cannot be one.
+fn choose_id(disks: &[VmDisk], wanted: Option<&str>) -> Result<DiskId, String> {
+    let count = disks.iter().filter(|disk| !disk.is_root()).count();
+    if count >= MOST_DISKS {
+        return Err(format!(
+            "it has {count} disks, and a machine has slots for {MOST_DISKS}; detach one first"
+        ));
+    }
+    let is_free = |id: &DiskId| disks.iter().all(|disk| disk.id != *id);
+    match wanted {
+        Some(wanted) => {
+            let id = DiskId::new(wanted)?;
+            if is_free(&id) {
+                Ok(id)
+            } else {
+                Err(format!("it already has a disk `{id}`; choose another id"))
+            }
+        }
+        None => {
+            let mut places = (0..).map(DiskId::by_place);
+            places
+                .find(is_free)
+                .ok_or_else(|| "it has too many disks".to_owned())
+        }
+    }
+}
+
+/// Writes the start of a disk that no guest has yet.
+async fn write_start(vm: &Vm, disk: &VmDisk, content: Vec<u8>) -> Result<(), LabError> {
+    let subject = format!("disk `{}` of {}", disk.id, vm.subject());
+    let disk = disk.volume.disk().clone();
+    let writing = tokio::task::spawn_blocking(move || write_content(&disk, content));
+    let written = writing.await.map_err(std::io::Error::other);
+    written
+        .and_then(|written| written.map_err(std::io::Error::other))
+        .map_err(|error| LabError::host(subject, ATTACH, error))
 }
 
 /// Writes data from the first sector on.

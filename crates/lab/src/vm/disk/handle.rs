@@ -168,7 +168,10 @@ impl Disk {
     /// When the host cannot write it.
     pub async fn save(&self, path: &Utf8Path) -> Result<(), LabError> {
         let path = path.to_owned();
-        self.io("save()", move |disk| disk.export(&path)).await
+        let image = self.io("save()", move |disk| disk.export(&path)).await?;
+        // Not in the thread, which a call that is cut off leaves running.
+        let linked = image.link();
+        linked.map_err(|error| LabError::host(self.subject(), "save()", error))
     }
 
     /// Adds a fault that the guest's commands meet from now on.

@@ -27,7 +27,7 @@ mod setup;
 
 pub(super) use declared::disks_for_boot;
 pub(super) use list::VmDisks;
-pub(super) use setup::{connect_lost_disks, settle_again};
+pub(super) use setup::{DiskSetupError, connect_lost_disks, settle_again};
 
 pub(crate) use restore::{forked_disks, restored_disks, save_disks};
 pub(crate) use setup::{GuestView, InsertTime, MachineDisks, insert_disk, settle_disks};

@@ -16,7 +16,7 @@ mod setup;
 
 pub(super) use list::VmNics;
 pub(super) use restore::boot_nics;
-pub(super) use setup::{configure_network, connect_nics, reconcile_network};
+pub(super) use setup::{NetworkError, configure_network, connect_nics, reconcile_network};
 
 pub(crate) use list::VmNic;
 pub(crate) use restore::{member_entries, restored_nics, saved_nics};
