@@ -237,13 +237,15 @@ async fn replace(vm: &Vm, id: &str, content: provium_disk::Disk) -> Result<(), L
     let Some(disk) = found.filter(|disk| disk.slot.is_some()) else {
         return Err(LabError::gone(vm.subject(), CALL, "the disk is detached"));
     };
-    // The function mounts it, or repairs it first.
-    disk.options.mount = None;
     let volume = vm.0.disk_content().adopt(&disk.id, content);
     disk.volume = volume.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     let inserted = insert_disk(&running.machine, &running.served_disks, disk).await;
     inserted.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     vm.0.disks.set(disks.clone());
+    for disk in disks.iter_mut().filter(|disk| disk.id.as_str() == id) {
+        // Until the copy boots: the function may have to repair it first.
+        disk.options.mount = None;
+    }
     let found = |disk: &VmDisk| match disk.id.as_str() == id {
         true => GuestView::Stale,
         false => GuestView::Current,

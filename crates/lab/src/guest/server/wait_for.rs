@@ -108,10 +108,15 @@ async fn succeeds(
     limits: WaitLimits,
 ) -> Result<WaitMatch, LabError> {
     let deadline = Instant::now() + limits.timeout;
+    let mut ended: Option<String> = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let last = match ops.run(command.clone(), Some(left.max(LEAST))).await {
             Ok(result) if result.ok() => return Ok(WaitMatch::Command(Box::new(result))),
+            // How the one before has ended says more.
+            Ok(result) if result.status == RunStatus::TimedOut => {
+                ended.unwrap_or_else(|| described(&result))
+            }
             Ok(result) => described(&result),
             // Its program may not be there yet.
             Err(LabError::Guest { errno, detail, .. }) => {
@@ -128,6 +133,7 @@ async fn succeeds(
         if left.is_zero() {
             return Err(not_met(context, limits, &last));
         }
+        ended = Some(last);
         sleep(limits.interval.min(left)).await;
     }
 }
