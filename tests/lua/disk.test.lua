@@ -382,7 +382,7 @@ test("ids and images that cannot be", function(t)
   refused(function() vm:attach_disk {path = base .. ".missing"} end, ".missing")
 end)
 
--- A kernel that is told a wrong frequency of its counter has slow clocks, so the boot is repeated.
+-- A kernel that is given a wrong frequency of its counter has slow clocks, so the boot is repeated.
 test("a boot that is repeated for the guest's clock takes back what was written to its disks", {timeout = "120s"}, function(t)
   local khz = vm:read_file("/proc/cmdline"):match("tsc_early_khz=(%d+)")
   if not khz then t:skip("the rate of the host's counter is not constant") end

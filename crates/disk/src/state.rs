@@ -272,7 +272,7 @@ impl State {
         self.count_unflushed();
     }
 
-    /// Counts anew what is volatile.
+    /// Counts what is volatile, from scratch.
     pub(crate) fn count_unflushed(&mut self) {
         self.unflushed = VolatileWrites::default();
         let volatile = self.records.iter().skip(self.first_unflushed());

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// How much of its caller's time is left for the error of a boot that fails.
 const ERROR_GRACE: Duration = Duration::from_secs(1);
 
-/// One boot of a VM.
+/// One boot of a VM. Many methods because each of its steps needs most of what it has.
 pub(super) struct Boot<'a> {
     pub(super) vm: &'a Vm,
     pub(super) options: VmOptions,
