@@ -5,6 +5,7 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::resource::GuestChange;
 use crate::vm::death::{die, shut_down};
 use crate::vm::disk::connect_lost_disks;
 use crate::vm::handle::Vm;
@@ -299,8 +300,7 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
         let error = LabError::host(vm.subject(), call, error);
         return Err(vm.0.explain(call, error).await);
     }
-    lock(&vm.0.timeline).boot();
-    vm.0.open_streams.guest_ended();
+    vm.0.begin_guest(GuestChange::Reset);
     vm.console().begin_boot();
     *lock(&running.pressed) = None;
     {
