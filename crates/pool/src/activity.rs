@@ -1,13 +1,13 @@
 //! Whether a file can still return something: its turns that do not wait.
 //!
-//! Each part of a file that goes on by itself has a [`Turn`]: the coroutine of a task, the preparation and the end of a
-//! test. A turn waits while it needs another turn of the file, another file or the pool to continue.
+//! Each part of a file that continues by itself has a [`Turn`]: the coroutine of a task, the preparation and the end of
+//! a test. A turn waits while it needs another turn of the file, another file or the pool to continue.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The turns of a file that may go on by themselves. Clones share their state.
+/// The turns of a file that may continue by themselves. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Activity(Arc<Turns>);
 
@@ -18,7 +18,7 @@ struct Turns {
     begun: AtomicU64,
 }
 
-/// A part of a file that goes on by itself, unless it waits; it ends with its last clone.
+/// A part of a file that continues by itself, unless it waits; it ends with its last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Turn(Arc<TurnState>);
 

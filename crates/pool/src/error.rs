@@ -69,8 +69,8 @@ fn deadlock(file: &str, holders: &[(String, Resources)]) -> String {
         && holder == file
     {
         return format!(
-            "this file waits for memory that only it holds, {held}, and nothing of it goes on meanwhile; hold fewer \
-             VMs at a time, give them less `memory`, or run with a larger --mem"
+            "this file waits for memory that only it holds, {held}, and no other part of it works meanwhile; hold \
+             fewer VMs at a time, give them less `memory`, or run with a larger --mem"
         );
     }
     let holders = holders.iter();
@@ -173,7 +173,8 @@ mod tests {
             need: one,
             holders,
         };
-        let named = ": `a` holds 1 MiB and 1 vCPU, `b` holds 2 MiB and 2 vCPUs; let each file claim";
+        let named =
+            ": `a` holds 1 MiB and 1 vCPU, `b` holds 2 MiB and 2 vCPUs; let each file claim";
         assert!(error.to_string().contains(named), "{error}");
         let error = PoolError::Deadlock {
             file,

@@ -228,7 +228,7 @@ impl Pool {
             .iter()
             .filter_map(|ticket| state.waiters.remove(ticket))
             .collect();
-        // With the lock: a file goes on as soon as its request is granted.
+        // With the lock: a file may return something as soon as its request is granted.
         for waiter in &mut granted {
             waiter.waits = None;
         }
@@ -466,7 +466,7 @@ mod tests {
         drop(works);
         let idle = start + limit * 20;
         pool.break_deadlock(idle, limit);
-        // Between two looks a part of the file goes on, and waits again.
+        // Between two looks a part of the file continues, and waits again.
         drop(watch.caller().take_turn(std::future::pending::<()>()));
         pool.break_deadlock(idle + limit, limit);
         assert!((&mut waits).now_or_never().is_none());
@@ -474,8 +474,8 @@ mod tests {
         let error = waits.now_or_never().unwrap().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "needs 1 MiB and 1 vCPU, but this file waits for memory that only it holds, 2 MiB and 2 vCPUs, and \
-             nothing of it goes on meanwhile; hold fewer VMs at a time, give them less `memory`, or run with a \
+            "needs 1 MiB and 1 vCPU, but this file waits for memory that only it holds, 2 MiB and 2 vCPUs, and no \
+             other part of it works meanwhile; hold fewer VMs at a time, give them less `memory`, or run with a \
              larger --mem"
         );
     }

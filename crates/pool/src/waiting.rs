@@ -95,7 +95,10 @@ mod tests {
         }
         assert!(file.activity().is_idle());
         assert!(test.stopwatch().stopped_for(StopReason::Pool) > Duration::ZERO);
-        assert_eq!(test.stopwatch().stopped_for(StopReason::Work), Duration::ZERO);
+        assert_eq!(
+            test.stopwatch().stopped_for(StopReason::Work),
+            Duration::ZERO
+        );
     }
 
     #[tokio::test]
@@ -105,7 +108,7 @@ mod tests {
         let inner = file.caller().take_turn(working);
         let mut outer = pin!(file.caller().take_turn(inner));
         assert!(poll!(outer.as_mut()).is_pending());
-        assert!(!file.activity().is_idle(), "the inner one goes on");
+        assert!(!file.activity().is_idle(), "the inner one works");
         assert_eq!(done.send(7), Ok(()));
         assert_eq!(outer.await, Ok(7));
         let waits = Caller::wait_for_turns(std::future::pending::<()>());
@@ -127,7 +130,10 @@ mod tests {
         assert_eq!(work.await, Ok(7));
         assert!(!test.stopwatch().is_stopped());
         assert!(test.stopwatch().stopped_for(StopReason::Work) > Duration::ZERO);
-        assert_eq!(test.stopwatch().stopped_for(StopReason::Pool), Duration::ZERO);
+        assert_eq!(
+            test.stopwatch().stopped_for(StopReason::Pool),
+            Duration::ZERO
+        );
         assert_eq!(uncounted(async { 8 }).await, 8, "without a caller");
     }
 

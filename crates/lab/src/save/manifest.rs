@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// The name of the file in the folder.
 const MANIFEST: &str = "vm.json";
 
-/// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs. 4: with its disks. 5: with the
-/// processor.
+/// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs. 4: with its disks. 5:
+/// with the processor.
 const VERSION: u32 = 5;
 
 /// Longest file that is read, bytes: a cut holds a line for each open call, and a boot may have been
@@ -239,8 +239,8 @@ impl SavedVm {
         self.seal().is_none_or(Seal::is_current)
     }
 
-    /// Why it cannot run on the processor `here`: its kernel would count that one's cycles with the frequency of the one
-    /// it was saved on, so that all its clocks would be wrong.
+    /// Why it cannot run on the processor `here`: its kernel would count that one's cycles with the frequency of the
+    /// one it was saved on, so that all its clocks would be wrong.
     pub(crate) fn refuses(&self, here: &Processor) -> Option<String> {
         let (saved, accel) = (&self.manifest.processor, self.machine.manifest.accel);
         if saved.serves(here, accel) {

@@ -16,8 +16,8 @@ use crate::disk::VmDisk;
 use crate::error::{LabError, chain};
 use crate::guest::wait::{GuestWait, WaitError};
 use crate::save::{
-    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedGuest, SavedVm, VmManifest, is_damage,
-    warm_up, warm_up_network, warm_up_placeholders,
+    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedGuest, SavedVm,
+    VmManifest, is_damage, warm_up, warm_up_network, warm_up_placeholders,
 };
 use crate::vm::boot::Boot;
 use crate::vm::disk::{DiskSetupError, InsertTime, save_disks};

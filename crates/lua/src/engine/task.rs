@@ -25,12 +25,7 @@ use std::rc::{Rc, Weak};
 use tokio::sync::watch;
 
 /// Calls that end when other tasks have got on.
-const WAITS_FOR_TASKS: [&str; 4] = [
-    "require(",
-    "task:join(",
-    "parallel(",
-    "lab:barrier(",
-];
+const WAITS_FOR_TASKS: [&str; 4] = ["require(", "task:join(", "parallel(", "lab:barrier("];
 
 tokio::task_local! {
     static CURRENT: Rc<Task>;

@@ -72,7 +72,7 @@ fn a_file_that_waits_for_itself_is_refused() {
     project.run(&["--mem", "600M", "itself.test.lua"]).passes();
 }
 
-/// Two tests hold a copy each, and want a further one, for which there is no room.
+/// Two tests hold a copy each, and want a further one, for which the pool has no room.
 const COPIES: &str = r#"provium.parallel = true
 local vm = provium:vm("v", "default", {disks = {{scratch = "1M", id = "d"}}}):boot()
 local inside = 0
@@ -97,7 +97,7 @@ fn one_of_parallel_tests_that_all_wait_for_a_further_vm_is_refused() {
     ran.prints("FAIL copies.test.lua (1 passed, 1 failed");
     ran.prints(
         "disk `d`: crash_states needs 356 MiB and 1 vCPU, but this file waits for memory that only it holds, 712 MiB \
-         and 2 vCPUs, and nothing of it goes on meanwhile",
+         and 2 vCPUs, and no other part of it works meanwhile",
     );
 }
 
