@@ -13,6 +13,7 @@
 //! | `supervisor`, `status`, `resets`, `stderr` | the task that follows the process and its events, and alone decides how the machine ended |
 //! | `save` | saves a paused machine |
 //! | `s3` | which kernels can be woken |
+//! | `processors` | what the vCPUs do |
 //! | `gdb`, `stub`, `wakeup` | QEMU's gdbstub for a debugger, and for waking a guest from S3 |
 
 mod control;
@@ -22,6 +23,7 @@ mod handle;
 mod inputs;
 mod launch;
 mod load;
+mod processors;
 mod resets;
 mod s3;
 mod save;
@@ -35,6 +37,7 @@ mod supervisor;
 mod wakeup;
 
 pub use handle::Machine;
+pub use processors::ProcessorState;
 pub use s3::supports_s3;
 pub use save::SaveForm;
 pub use standby::Standby;
