@@ -241,6 +241,7 @@ test("an agent is waited for no longer than its test has, and the error names bo
   local err = tostring(t:assert_raises(function() vm:boot() end))
   t:assert_contains(err, "time limit of the test")
   t:assert_contains(err, "`agent_timeout` is 100s")
+  t:assert_match(err, "vCPU 0 is [hr]%a+ at 0x%x+; QEMU has used %d+%.%d s of processor time")
 end)
 
 test("agent_timeout bounds the boot, and the error names what to raise", function(t)

@@ -11,7 +11,7 @@
 //! A time limit of a test ends a call whatever the guest does. Ending what the call started needs an
 //! answer of the guest, which has a short grace period; after that the call returns and names the cause.
 
-use crate::error::LabError;
+use crate::error::{LabError, chain};
 use crate::guest::context::CallContext;
 use crate::guest::target::Target;
 use provium_guest::{CallError, ChannelError, Command};
@@ -38,6 +38,9 @@ const PING_LIMIT: Duration = Duration::from_secs(2);
 /// How long QEMU may take to report the end of a guest, after its console or channel suggests that.
 const EXIT_REASON_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long QEMU may take to report what its vCPUs do.
+const PROCESSORS_LIMIT: Duration = Duration::from_secs(2);
+
 const SIGKILL: i32 = 9;
 
 /// A wait for the agent of a machine, which ends with the guest.
@@ -57,9 +60,9 @@ pub(crate) enum WaitError {
     /// The guest reset the machine instead.
     #[error("the guest reset the machine before its agent answered")]
     Reset,
-    /// The limit has passed.
-    #[error("the agent did not answer in time")]
-    TimedOut,
+    /// The limit has passed. What its vCPUs did then.
+    #[error("the agent did not answer in time; {0}")]
+    TimedOut(String),
 }
 
 /// Why a request to an agent failed.
@@ -120,13 +123,19 @@ impl<'a> GuestWait<'a> {
             }
             () = reset_after(&mut resets, self.reboots) => return Err(WaitError::Reset),
             hint = self.machine.failure_hint() => hint,
-            () = tokio::time::sleep(self.limit) => return Err(WaitError::TimedOut),
+            () = tokio::time::sleep(self.limit) => return Err(self.timed_out().await),
         };
         tokio::select! {
             biased;
             answered = answer => Ok(answered),
             reason = exit_reason(self.machine, &hint) => Err(WaitError::Ended(reason)),
         }
+    }
+
+    /// The error for an answer that is late. A guest that spins, and one that waits for an interrupt, differ in
+    /// what their vCPUs do.
+    async fn timed_out(&self) -> WaitError {
+        WaitError::TimedOut(describe_processors(self.machine).await)
     }
 
     /// Waits for the reply to a request, as [`GuestWait::until`]. The channel ends when QEMU does, and may do
@@ -171,6 +180,26 @@ pub(crate) async fn machine_end(machine: &Machine) -> Option<String> {
     let has_ended = matches!(end, Ok(Ok(_)));
     drop(end);
     has_ended.then(|| watched_text(&ended, "QEMU ended"))
+}
+
+/// What the vCPUs of a machine do, and how much processor time it has used, for an error.
+async fn describe_processors(machine: &Machine) -> String {
+    let states = match timeout(PROCESSORS_LIMIT, machine.processors()).await {
+        Ok(Ok(states)) => {
+            let states = states.iter().enumerate();
+            let states = states.map(|(number, state)| format!("vCPU {number} is {state}"));
+            states.collect::<Vec<_>>().join(", ")
+        }
+        Ok(Err(error)) => chain(&error),
+        Err(_) => format!("QEMU has not reported its vCPUs within {PROCESSORS_LIMIT:?}"),
+    };
+    match machine.usage() {
+        Ok(usage) => {
+            let used = usage.cpu_time.as_secs_f64();
+            format!("{states}; QEMU has used {used:.1} s of processor time")
+        }
+        Err(_) => states,
+    }
 }
 
 /// The value of a watch as text.

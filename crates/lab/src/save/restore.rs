@@ -98,8 +98,12 @@ pub(crate) enum RestoreError {
     /// The guest ended by itself, as it would have without having been saved.
     #[error("its guest ended: {0}")]
     GuestEnded(String),
-    #[error("its agent did not answer within {0:?}")]
-    TimedOut(Duration),
+    #[error("its agent did not answer within {limit:?}; {processors}")]
+    TimedOut {
+        limit: Duration,
+        /// What its vCPUs did then.
+        processors: String,
+    },
 }
 
 impl RestoreError {
@@ -224,7 +228,7 @@ impl RestoredVm {
         Err(match no_reply {
             WaitError::Ended(how) => self.ended(how),
             WaitError::Reset => RestoreError::GuestEnded(no_reply.to_string()),
-            WaitError::TimedOut => RestoreError::TimedOut(limit),
+            WaitError::TimedOut(processors) => RestoreError::TimedOut { limit, processors },
         })
     }
 

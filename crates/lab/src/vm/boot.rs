@@ -309,7 +309,7 @@ impl Boot<'_> {
         let how = match why {
             WaitError::Ended(how) => with_reason(self.vm, how),
             WaitError::Reset => with_reason(self.vm, format!("{why}{}", self.silent_console())),
-            WaitError::TimedOut => {
+            WaitError::TimedOut(processors) => {
                 let silent = self.silent_console();
                 let advice = if limit.is_cut || !silent.is_empty() {
                     ""
@@ -317,7 +317,7 @@ impl Boot<'_> {
                     "; if the guest needs longer, raise `agent_timeout` or the profile's \
                      `agent_boot_timeout`"
                 };
-                format!("the agent did not answer within {limit}{silent}{advice}")
+                format!("the agent did not answer within {limit}; {processors}{silent}{advice}")
             }
         };
         self.error(how)

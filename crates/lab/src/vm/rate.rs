@@ -52,7 +52,7 @@ impl Boot<'_> {
             {
                 Ok(rate) => rate,
                 // A silent agent is noticed by the next request.
-                Err(WaitError::TimedOut) => None,
+                Err(WaitError::TimedOut(_)) => None,
                 // Only one wait is notified that the guest ended, so this one must report it.
                 Err(ended) => return Err(self.ended(ended.to_string())),
             };

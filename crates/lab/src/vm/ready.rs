@@ -38,7 +38,7 @@ pub(super) async fn await_ready(
     };
     match GuestWait::new(machine, limit).until(succeeds).await {
         Ok(done) => done,
-        Err(WaitError::TimedOut) => {
+        Err(WaitError::TimedOut(_)) => {
             let last = crate::lock::lock(&last).clone();
             Err(format!(
                 "it was not ready within {limit:?}: `ready` of the profile, `{command}`, has not succeeded{last}; if \

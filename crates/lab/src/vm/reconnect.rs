@@ -46,7 +46,9 @@ pub(super) fn reconnect<'a>(
         Err(match no_reply {
             WaitError::Ended(how) => how,
             WaitError::Reset => "it reset the machine again before its agent answered".to_owned(),
-            WaitError::TimedOut => format!("its agent did not answer again within {limit:?}"),
+            WaitError::TimedOut(processors) => {
+                format!("its agent did not answer again within {limit:?}; {processors}")
+            }
         })
     }
 }

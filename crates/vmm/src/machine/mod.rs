@@ -14,6 +14,7 @@
 //! | `guest_end` | tells the servers of disks that QEMU flushes on its own |
 //! | `save` | saves a paused machine |
 //! | `s3` | which kernels can be woken |
+//! | `processors` | what the vCPUs do |
 //! | `gdb`, `stub`, `wakeup` | QEMU's gdbstub for a debugger, and for waking a guest from S3 |
 
 mod control;
@@ -24,6 +25,7 @@ mod handle;
 mod inputs;
 mod launch;
 mod load;
+mod processors;
 mod resets;
 mod s3;
 mod save;
@@ -38,6 +40,7 @@ mod wakeup;
 
 pub use guest_end::GuestEndWatch;
 pub use handle::Machine;
+pub use processors::ProcessorState;
 pub use s3::supports_s3;
 pub use save::SaveForm;
 pub use standby::Standby;

@@ -38,6 +38,7 @@ use tokio::time::timeout;
 use super::control::Control;
 use super::gdb::{Debugger, debugger};
 use super::handle::Machine;
+use super::processors::instruction_address;
 use super::status::{MachineEvent, MachineStatus};
 use super::stub::GdbStub;
 use crate::error::VmmError;
@@ -242,17 +243,6 @@ fn gdbserver(path: &str) -> String {
     format!(r#"gdbserver "unix:{path}""#)
 }
 
-/// The linear address of the next instruction, from `EIP=0000fff0 EFL=…` or `RIP=…`, and the segment's
-/// base in `CS =f000 ffff0000 0000ffff 00009b00`.
-fn instruction_address(registers: &str) -> Option<u64> {
-    let (_, instruction) = registers.split_once("IP=")?;
-    let (_, segment) = registers.split_once("CS =")?;
-    let number = |text: Option<&str>| u64::from_str_radix(text?, 16).ok();
-    let instruction = number(instruction.split_whitespace().next())?;
-    let base = number(segment.split_whitespace().nth(1))?;
-    base.checked_add(instruction)
-}
-
 /// The value in `portl[0x0cfc] = 0x00000601`.
 fn read_answer(said: &str) -> Option<u32> {
     let (_, value) = said.trim().rsplit_once("= 0x")?;
@@ -269,23 +259,6 @@ mod tests {
         assert_eq!(read_answer("portw[0x0602] = 0x0120\r\n"), Some(0x120));
         assert_eq!(read_answer("unknown command: 'i'\r\n"), None);
         assert_eq!(read_answer(""), None);
-    }
-
-    #[test]
-    fn the_firmware_and_a_kernel_are_distinguished() {
-        let registers = |ip: &str, cs: &str| {
-            format!("EAX=00000000 EBX=00000000\r\n{ip} EFL=00000002\r\nCS ={cs}\r\nSS =0000\r\n")
-        };
-        let reset = registers("EIP=0000fff0", "f000 ffff0000 0000ffff 00009b00");
-        assert_eq!(instruction_address(&reset), Some(0xffff_fff0));
-        let later = registers("EIP=00007391", "f000 000f0000 0000ffff 00009b00");
-        assert_eq!(instruction_address(&later), Some(0xf_7391));
-        let kernel = registers(
-            "RIP=ffffffff9ec6f355",
-            "0010 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]",
-        );
-        assert_eq!(instruction_address(&kernel), Some(0xffff_ffff_9ec6_f355));
-        assert_eq!(instruction_address("unknown command"), None);
     }
 
     #[test]
