@@ -102,86 +102,37 @@ impl LabSnapshot {
     ) -> Result<Self, LabError> {
         let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
         let vms = vms_below(lab, scope);
-        let named = place
-            .map(|place| StagedDir::new(place, LAB_SIGN))
-            .transpose();
-        let named = named.map_err(failed)?;
-        let folder = match &named {
-            Some(named) => SnapshotDir::draft_of(named),
+        let named = place.map(|place| StagedDir::new(place, LAB_SIGN));
+        let named = named.transpose().map_err(failed)?;
+        let (folder, form) = match &named {
+            Some(named) => (SnapshotDir::draft_of(named), SaveForm::Whole),
             None => {
                 let draft = Arc::new(staging_folder(lab)?);
-                SnapshotDir::cached(&draft, draft.path())
+                let folder = SnapshotDir::cached(&draft, draft.path());
+                (folder, lab.file_context().form_in_cache())
             }
         };
-        let form = if named.is_some() {
-            SaveForm::Whole
-        } else {
-            lab.file_context().form_in_cache()
-        };
-        let (mut entries, mut booted) = (Vec::new(), Vec::new());
-        for (number, (labs, vm)) in vms.into_iter().enumerate() {
-            let on = !vm.is_off();
-            let part = format!("vm-{number}");
-            let disks_folder = format!("disks-{number}");
-            let disks = match on {
-                // The snapshot of the VM has them.
-                true => Vec::new(),
-                false => save_disks_of(&vm, &folder.path().join(&disks_folder)).await?,
-            };
-            entries.push(VmEntry {
-                labs,
-                name: vm.name().to_owned(),
-                profile: vm.profile().to_owned(),
-                folder: on.then(|| part.clone()),
-                options: match on {
-                    true => lock(&vm.0.booted_with).clone(),
-                    false => vm.0.options.clone(),
-                },
-                nics: saved_nics(&vm),
-                disks,
-                disks_folder,
-            });
-            if on {
-                booted.push((vm, folder.part(&part)));
-            }
-        }
-        let (paths, bridges): (Vec<_>, Vec<_>) = bridges_below(lab, scope).into_iter().unzip();
+        let content = LabContent::of(vms, bridges_below(lab, scope), &folder).await?;
         let owner = lab.clone();
-        let taken = apart(lab.environment().runtime(), async move {
-            let failed = |error: io::Error| LabError::host(owner.subject(), "snapshot()", error);
-            let taken = take_all(booted, bridges, form, AfterSave::Thaw).await?;
-            let bridges = paths.into_iter().zip(taken.bridges);
-            let bridges = bridges.map(|(labs, saved)| BridgeEntry { labs, saved });
-            let facts = LabFacts {
-                version: VERSION,
-                vms: entries,
-                bridges: bridges.collect(),
-            };
-            let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
-            let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
-            written.map_err(failed)?;
+        let saved = apart(lab.environment().runtime(), async move {
+            let snapshot = content.save(&owner, folder, form).await?;
             let sealed = match named {
                 Some(named) => {
-                    let seal = named.seal().await.map_err(failed)?;
-                    Some((named, seal))
+                    let seal = named.seal().await;
+                    let seal =
+                        seal.map_err(|error| LabError::host(owner.subject(), "snapshot()", error));
+                    Some((named, seal?))
                 }
                 None => None,
             };
-            let snapshot = LabSnapshot(Arc::new(Inner {
-                id: ResourceId::next(),
-                name: owner.name().to_owned(),
-                folder,
-                vms: taken.vms,
-                facts,
-            }));
-            Ok((snapshot, sealed))
+            Ok::<_, LabError>((snapshot, sealed))
         });
-        let taken = taken.await;
-        let (taken, sealed) =
-            taken.map_err(|error| LabError::host(lab.subject(), "snapshot()", error))??;
+        let saved = saved.await;
+        let (snapshot, sealed) =
+            saved.map_err(|error| LabError::host(lab.subject(), "snapshot()", error))??;
         match sealed {
-            Some((named, seal)) => Ok(taken.moved_to(&named.install(seal).map_err(failed)?)),
-            None => Ok(taken),
+            Some((named, seal)) => Ok(snapshot.moved_to(&named.install(seal).map_err(failed)?)),
+            None => Ok(snapshot),
         }
     }
 
@@ -366,6 +317,85 @@ impl LabSnapshot {
             vms: self.0.vms.iter().map(moved).collect(),
             facts: self.0.facts.clone(),
         }))
+    }
+}
+
+/// What a snapshot is taken of.
+struct LabContent {
+    vms: Vec<VmEntry>,
+    /// Those of the entries that are on, and where each is saved.
+    booted: Vec<(Vm, SnapshotDir)>,
+    /// With the sub-labs on the way to each.
+    bridges: Vec<(Vec<String>, Bridge)>,
+}
+
+impl LabContent {
+    /// Describes the VMs, and saves the disks of those that are off.
+    async fn of(
+        vms: Vec<(Vec<String>, Vm)>,
+        bridges: Vec<(Vec<String>, Bridge)>,
+        folder: &SnapshotDir,
+    ) -> Result<Self, LabError> {
+        let (mut entries, mut booted) = (Vec::new(), Vec::new());
+        for (number, (labs, vm)) in vms.into_iter().enumerate() {
+            let on = !vm.is_off();
+            let part = format!("vm-{number}");
+            let disks_folder = format!("disks-{number}");
+            let disks = match on {
+                // The snapshot of the VM has them.
+                true => Vec::new(),
+                false => save_disks_of(&vm, &folder.path().join(&disks_folder)).await?,
+            };
+            entries.push(VmEntry {
+                labs,
+                name: vm.name().to_owned(),
+                profile: vm.profile().to_owned(),
+                folder: on.then(|| part.clone()),
+                options: match on {
+                    true => lock(&vm.0.booted_with).clone(),
+                    false => vm.0.options.clone(),
+                },
+                nics: saved_nics(&vm),
+                disks,
+                disks_folder,
+            });
+            if on {
+                booted.push((vm, folder.part(&part)));
+            }
+        }
+        Ok(Self {
+            vms: entries,
+            booted,
+            bridges,
+        })
+    }
+
+    /// Saves the VMs that are on and the bridges, at one instant, and the description of all.
+    async fn save(
+        self,
+        lab: &Lab,
+        folder: SnapshotDir,
+        form: SaveForm,
+    ) -> Result<LabSnapshot, LabError> {
+        let (paths, bridges): (Vec<_>, Vec<_>) = self.bridges.into_iter().unzip();
+        let taken = take_all(self.booted, bridges, form, AfterSave::Thaw).await?;
+        let bridges = paths.into_iter().zip(taken.bridges);
+        let bridges = bridges.map(|(labs, saved)| BridgeEntry { labs, saved });
+        let facts = LabFacts {
+            version: VERSION,
+            vms: self.vms,
+            bridges: bridges.collect(),
+        };
+        let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
+        let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
+        written.map_err(|error| LabError::host(lab.subject(), "snapshot()", error))?;
+        Ok(LabSnapshot(Arc::new(Inner {
+            id: ResourceId::next(),
+            name: lab.name().to_owned(),
+            folder,
+            vms: taken.vms,
+            facts,
+        })))
     }
 }
 
