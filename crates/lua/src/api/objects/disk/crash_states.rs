@@ -26,6 +26,7 @@ use crate::engine::test_file::TestFileState;
 use futures_util::future::join_all;
 use mlua::{Function, IntoLuaMulti as _, Lua, MultiValue, Result, Table, Value};
 use provium_lab::{CrashCount, CrashExplorer, CrashImage, CrashOptions, CrashVm, Disk, Scope};
+use provium_pool::Caller;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -148,7 +149,11 @@ async fn explore(lua: &Lua, disk: &Disk, args: &Args) -> std::result::Result<Mul
             None => break,
         }
     }
-    let explored = join_all(copies.into_iter().map(|copy| exploration.run(copy))).await;
+    // Each copy in a turn of its own: one may continue while the function on another waits.
+    let caller = exploration.parent.deadline.caller();
+    let runs = copies.into_iter();
+    let runs = runs.map(|copy| caller.take_turn(exploration.run(copy)));
+    let explored = join_all(runs).await;
     for explored in explored {
         explored?;
     }
@@ -222,7 +227,7 @@ impl Exploration {
         start(&self.lua, &task, self.function.clone(), arguments)?;
         self.parent.waits_for_predicate(&task);
         let task = TaskGuard(task);
-        task.0.ended().await;
+        Caller::wait_for_turns(task.0.ended()).await;
         let unclosed = scope.close().await;
         match task.0.state() {
             TaskState::Failed(failure) => {
