@@ -117,6 +117,12 @@ impl State {
         }
     }
 
+    /// # Errors
+    /// What a command of the guest gets while the power is off.
+    pub(crate) fn check_power(&self) -> Result<(), Errno> {
+        if self.is_on { Ok(()) } else { Err(Errno::IO) }
+    }
+
     /// Makes data that was written to slots the content of its sectors. The edges are completed with what is there.
     pub(crate) fn publish(
         &mut self,
