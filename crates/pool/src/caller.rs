@@ -3,7 +3,7 @@
 //! Which of a file's tasks waits is known only where it runs. So the task sets itself as the [`Caller`] of
 //! what it awaits; work that moves to another runtime enters its caller there again.
 
-use crate::activity::Activity;
+use crate::activity::{Activity, Turn, WaitingTurn};
 use crate::stopwatch::Stopwatch;
 use std::future::Future;
 use std::sync::Arc;
@@ -29,11 +29,14 @@ struct Heartbeat {
     last: AtomicU64,
 }
 
-/// The caller on whose behalf work is done: its clock, and its file's activity. Clones share their state.
+/// The caller on whose behalf work is done: its clock, its file's activity, and the turn that it takes. Clones share
+/// their state.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
     stopwatch: Stopwatch,
     activity: Activity,
+    /// `None`: it is only the owner of turns.
+    turn: Option<Turn>,
 }
 
 impl FileWatch {
@@ -81,6 +84,7 @@ impl Caller {
         Self {
             stopwatch: self.stopwatch.child(),
             activity: self.activity.clone(),
+            turn: None,
         }
     }
 
@@ -89,9 +93,28 @@ impl Caller {
         &self.stopwatch
     }
 
-    /// Its file's activity.
-    pub fn activity(&self) -> &Activity {
-        &self.activity
+    /// Does `work` on its behalf, as a turn of its own: the file may return something until the work is done, except
+    /// while it waits. The turn in which this is awaited waits for it.
+    pub fn take_turn<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        let caller = Self {
+            turn: Some(Turn::begin(&self.activity)),
+            ..self.clone()
+        };
+        async move {
+            let _waits = Self::current_waits();
+            caller.enter(work).await
+        }
+    }
+
+    /// Awaits what other turns of the file do; the current one waits meanwhile.
+    pub async fn wait_for_turns<F: Future>(others: F) -> F::Output {
+        let _waits = Self::current_waits();
+        others.await
+    }
+
+    /// The current turn waits, for another turn, another file or the pool; `None` outside of any.
+    pub(crate) fn current_waits() -> Option<WaitingTurn> {
+        Self::current()?.turn.map(|turn| turn.wait())
     }
 
     /// Does `work` on its behalf.

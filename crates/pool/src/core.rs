@@ -35,7 +35,7 @@ struct Account {
     running: bool,
     /// How many of its tasks wait for another file.
     blocked: u32,
-    /// Its calls that do not wait for the pool.
+    /// Its turns that do not wait.
     activity: Activity,
 }
 
@@ -48,6 +48,8 @@ pub(crate) struct Deadlock {
     pub(crate) need: Resources,
     /// The files, and what each holds.
     pub(crate) holders: Vec<(String, Resources)>,
+    /// How often parts of them have begun or continued: as long as this is the same, none of them has done anything.
+    pub(crate) begun: u64,
 }
 
 #[derive(Debug)]
@@ -259,13 +261,13 @@ impl PoolCore {
     }
 
     /// The deadlock in which all files that hold something wait for each other, and none of them can
-    /// return anything. A file with a task that does something else may still return what that task uses.
+    /// return anything. A file of which a part does something else may still return what that part uses.
     pub(crate) fn deadlock(&self) -> Option<Deadlock> {
         self.find_deadlock(Activity::is_idle)
     }
 
     /// The deadlock in which all files that hold something wait, for more or for another file. A file that
-    /// waits for more counts if `counts` says so of its activity.
+    /// waits counts if `counts` says so of its activity.
     fn find_deadlock(&self, counts: impl Fn(&Activity) -> bool) -> Option<Deadlock> {
         let holders = || {
             self.files
@@ -274,7 +276,7 @@ impl PoolCore {
         };
         let requests = |file: &str| self.queue.iter().any(|waiting| waiting.file == file);
         let waits = |(file, account): (&String, &Account)| {
-            account.blocked > 0 || (requests(file) && counts(&account.activity))
+            (account.blocked > 0 || requests(file)) && counts(&account.activity)
         };
         if self.queue.is_empty() || !holders().all(waits) {
             return None;
@@ -291,6 +293,9 @@ impl PoolCore {
             holders: holders()
                 .map(|(file, account)| (file.clone(), account.held))
                 .collect(),
+            begun: holders()
+                .map(|(_, account)| account.activity.begun())
+                .fold(0, u64::wrapping_add),
         })
     }
 
@@ -319,6 +324,7 @@ impl WaitingRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activity::Turn;
     use proptest::prelude::*;
 
     fn cpus(cpus: u32) -> Resources {
@@ -459,7 +465,7 @@ mod tests {
         pool.begin("a", cpus(1), activity.clone());
         pool.request("a", cpus(1)).unwrap();
         assert_eq!(pool.grant().len(), 1);
-        let call = activity.begin();
+        let turn = Turn::begin(&activity);
         // It lacks memory, which is not overcommitted.
         let waits = pool.request("a", cpus(2)).unwrap();
         assert!(pool.grant().is_empty());
@@ -469,8 +475,15 @@ mod tests {
         );
         assert!(!pool.waits_for_others("a", cpus(2)));
         assert!(pool.waits_for_others("a", cpus(1)));
-        drop(call);
+        drop(turn);
         assert_eq!(pool.deadlock().unwrap().ticket, waits);
+        // Nor is one of which a task waits for another file's fixture.
+        pool.block("a");
+        assert!(pool.deadlock().is_some());
+        let turn = Turn::begin(&activity);
+        assert!(pool.deadlock().is_none());
+        drop(turn);
+        pool.unblock("a");
         pool.release("a", cpus(1));
         assert_eq!(pool.grant(), [waits]);
     }

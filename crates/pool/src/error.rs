@@ -48,12 +48,11 @@ pub enum PoolError {
     /// The file has a claim, or another task waits for one.
     #[error("claim already taken")]
     AlreadyClaimed,
-    /// All running files wait for each other.
-    #[error(
-        "needs {need}, but every running file waits for memory or vCPUs that another one holds: {}",
-        list(.holders)
-    )]
+    /// All running files wait for each other, or the only one for itself.
+    #[error("needs {need}, but {}", deadlock(.file, .holders))]
     Deadlock {
+        /// Who has requested it.
+        file: String,
         /// The request.
         need: Resources,
         /// The files that hold something, and how much.
@@ -64,12 +63,25 @@ pub enum PoolError {
     Closed,
 }
 
-fn list(holders: &[(String, Resources)]) -> String {
+/// The cause of a deadlock, and what to do. vCPUs are overcommitted, so it is memory that is short.
+fn deadlock(file: &str, holders: &[(String, Resources)]) -> String {
+    if let [(holder, held)] = holders
+        && holder == file
+    {
+        return format!(
+            "this file waits for memory that only it holds, {held}, and no other part of it works meanwhile; hold \
+             fewer VMs at a time, give them less `memory`, or run with a larger --mem"
+        );
+    }
     let holders = holders.iter();
     let texts: Vec<String> = holders
         .map(|(file, held)| format!("`{file}` holds {held}"))
         .collect();
-    texts.join(", ")
+    format!(
+        "every running file waits for memory that another one holds: {}; let each file claim what it needs in all, or \
+         run with a larger --mem",
+        texts.join(", ")
+    )
 }
 
 /// For each of memory and vCPUs, whether `need` is more than `available`.
@@ -155,10 +167,21 @@ mod tests {
             cpus: 1,
         };
         let holders = vec![("a".to_owned(), one), ("b".to_owned(), one + one)];
-        let error = PoolError::Deadlock { need: one, holders }.to_string();
-        assert!(
-            error.ends_with("`a` holds 1 MiB and 1 vCPU, `b` holds 2 MiB and 2 vCPUs"),
-            "{error}"
-        );
+        let file = "b".to_owned();
+        let error = PoolError::Deadlock {
+            file: file.clone(),
+            need: one,
+            holders,
+        };
+        let named =
+            ": `a` holds 1 MiB and 1 vCPU, `b` holds 2 MiB and 2 vCPUs; let each file claim";
+        assert!(error.to_string().contains(named), "{error}");
+        let error = PoolError::Deadlock {
+            file,
+            need: one,
+            holders: vec![("b".to_owned(), one)],
+        };
+        let named = "this file waits for memory that only it holds, 1 MiB and 1 vCPU, and";
+        assert!(error.to_string().contains(named), "{error}");
     }
 }

@@ -1,5 +1,7 @@
 //! Guards: what a boot was granted, and a task that waits for another file.
 
+use crate::activity::WaitingTurn;
+use crate::caller::Caller;
 use provium_events::Resources;
 use std::fmt;
 
@@ -59,11 +61,17 @@ impl Drop for Grant {
 }
 
 /// A task of a file waits for what another file does, until this is dropped.
-pub struct BlockedGuard(Option<Box<dyn FnOnce() + Send>>);
+pub struct BlockedGuard {
+    unblock: Option<Box<dyn FnOnce() + Send>>,
+    _waits: Option<WaitingTurn>,
+}
 
 impl BlockedGuard {
     pub(crate) fn new(unblock: impl FnOnce() + Send + 'static) -> Self {
-        Self(Some(Box::new(unblock)))
+        Self {
+            unblock: Some(Box::new(unblock)),
+            _waits: Caller::current_waits(),
+        }
     }
 }
 
@@ -75,7 +83,7 @@ impl fmt::Debug for BlockedGuard {
 
 impl Drop for BlockedGuard {
     fn drop(&mut self) {
-        if let Some(unblock) = self.0.take() {
+        if let Some(unblock) = self.unblock.take() {
             unblock();
         }
     }

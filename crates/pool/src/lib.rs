@@ -24,8 +24,9 @@
 //! - vCPUs can be shared, memory cannot. A file that by itself wants more vCPUs than there are gets them: no
 //!   other file could help it, and it would hold those that it has for nothing.
 //! - When every file that holds something waits for more, nothing can be returned. Where only vCPUs are
-//!   short, the oldest request is granted although there are none. Where memory is short, and that lasts,
-//!   the youngest request is refused, with the names of the files that hold the rest.
+//!   short, the oldest request is granted although there are none. Where memory is short, and no part of those
+//!   files has done anything for two seconds, the youngest request is refused, with the names of the files that hold
+//!   the rest. A file with a task that does anything else, for however long, may still return something.
 //!
 //! This crate knows no VM and starts nothing.
 
@@ -41,7 +42,7 @@ mod pool;
 mod stopwatch;
 mod waiting;
 
-pub use activity::{ActiveCall, Activity};
+pub use activity::Activity;
 pub use caller::{Caller, FileWatch};
 pub use cancel::CancelToken;
 pub use error::PoolError;
@@ -50,5 +51,5 @@ pub use grant::{BlockedGuard, Grant, VM_OVERHEAD, resources_of_vm};
 pub use host::{HostMemory, default_cpus, default_memory};
 pub use pool::{Pool, RunningFile};
 pub use provium_events::Resources;
-pub use stopwatch::Stopwatch;
+pub use stopwatch::{StopReason, Stopwatch};
 pub use waiting::uncounted;

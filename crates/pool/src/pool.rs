@@ -1,6 +1,7 @@
 //! The pool as files see it: requests wait here until [`PoolCore`] grants them.
 
-use crate::activity::Activity;
+use crate::activity::{Activity, WaitingTurn};
+use crate::caller::Caller;
 use crate::core::{PoolCore, Ticket};
 use crate::error::PoolError;
 use crate::grant::{BlockedGuard, Grant};
@@ -27,8 +28,8 @@ struct Inner {
 struct State {
     core: PoolCore,
     waiters: BTreeMap<Ticket, Waiter>,
-    /// The request that a deadlock would refuse, and since when it is the same one.
-    deadlocked: Option<(Ticket, Instant)>,
+    /// The deadlock that was found.
+    deadlocked: Option<FoundDeadlock>,
     on_return: Option<Box<dyn Fn() + Send>>,
 }
 
@@ -37,6 +38,15 @@ struct Waiter {
     need: Resources,
     since: Instant,
     answer: oneshot::Sender<Result<Grant, PoolError>>,
+    /// The turn that has made the request.
+    waits: Option<WaitingTurn>,
+}
+
+/// A deadlock, which counts if it lasts.
+struct FoundDeadlock {
+    ticket: Ticket,
+    begun: u64,
+    since: Instant,
 }
 
 /// A running file; it counts with its reservation until this is dropped.
@@ -133,32 +143,42 @@ impl Pool {
         self.0.state.lock().on_return = Some(Box::new(notify));
     }
 
-    /// Refuses a request if all files that could return something have waited for each other for `limit`,
-    /// as of `now`. Called regularly.
+    /// Refuses a request if all files that could return something have waited for each other for `limit`, as of `now`,
+    /// and none has done anything meanwhile. Called regularly.
     pub fn break_deadlock(&self, now: Instant, limit: Duration) {
         let mut state = self.0.state.lock();
         let Some(deadlock) = state.core.deadlock() else {
             state.deadlocked = None;
             return;
         };
-        match state.deadlocked {
-            Some((same, since)) if same == deadlock.ticket => {
-                if now.saturating_duration_since(since) < limit {
-                    return;
-                }
-            }
-            _ => {
-                state.deadlocked = Some((deadlock.ticket, now));
+        let same = |found: &FoundDeadlock| {
+            found.ticket == deadlock.ticket && found.begun == deadlock.begun
+        };
+        match state.deadlocked.take_if(|found| same(found)) {
+            Some(found) if now.saturating_duration_since(found.since) >= limit => {}
+            found => {
+                state.deadlocked = Some(found.unwrap_or(FoundDeadlock {
+                    ticket: deadlock.ticket,
+                    begun: deadlock.begun,
+                    since: now,
+                }));
                 return;
             }
         }
-        state.deadlocked = None;
         state.core.withdraw(deadlock.ticket);
         let waiter = state.waiters.remove(&deadlock.ticket);
         drop(state);
-        if let Some(Waiter { answer, .. }) = waiter {
+        if let Some(Waiter {
+            answer,
+            file,
+            waits,
+            ..
+        }) = waiter
+        {
+            drop(waits);
             // If the request was dropped meanwhile, the deadlock is broken as well.
             let _ = answer.send(Err(PoolError::Deadlock {
+                file,
                 need: deadlock.need,
                 holders: deadlock.holders,
             }));
@@ -204,10 +224,14 @@ impl Pool {
     fn grant(&self) {
         let mut state = self.0.state.lock();
         let granted = state.core.grant();
-        let granted: Vec<Waiter> = granted
+        let mut granted: Vec<Waiter> = granted
             .iter()
             .filter_map(|ticket| state.waiters.remove(ticket))
             .collect();
+        // With the lock: a file may return something as soon as its request is granted.
+        for waiter in &mut granted {
+            waiter.waits = None;
+        }
         if !granted.is_empty() {
             state.deadlocked = None;
         }
@@ -218,6 +242,7 @@ impl Pool {
             need,
             since,
             answer,
+            ..
         } in granted
         {
             let waited = since.elapsed();
@@ -262,6 +287,7 @@ impl Pool {
             need,
             since: Instant::now(),
             answer,
+            waits: Caller::current_waits(),
         };
         state.waiters.insert(ticket, waiter);
         drop(state);
@@ -307,6 +333,7 @@ impl Drop for RunningFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::FileWatch;
     use futures_util::FutureExt as _;
 
     const MIB: u64 = 1 << 20;
@@ -411,11 +438,61 @@ mod tests {
         assert!((&mut b).now_or_never().is_none());
         pool.break_deadlock(start + limit, limit);
         let error = b.now_or_never().unwrap().unwrap_err();
-        assert!(
-            error.to_string().contains("`a` holds 1 MiB and 1 vCPU"),
-            "{error}"
+        assert_eq!(
+            error.to_string(),
+            "needs 1 MiB and 1 vCPU, but every running file waits for memory that another one holds: `a` holds 1 MiB \
+             and 1 vCPU, `b` holds 1 MiB and 1 vCPU; let each file claim what it needs in all, or run with a larger \
+             --mem"
         );
         assert!((&mut a).now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_deadlock_counts_only_if_no_file_does_anything_meanwhile() {
+        let pool = pool(2);
+        let start = Instant::now();
+        let limit = Duration::from_secs(2);
+        let watch = FileWatch::default();
+        let _running = pool.begin("a", need(1), watch.activity().clone());
+        let _held = take(&pool, "a", 2);
+        // One test waits for the pool, in a turn of its own; another one works.
+        let waits = watch.caller().take_turn(pool.acquire("a", need(1)));
+        let mut waits = Box::pin(waits);
+        assert!((&mut waits).now_or_never().is_none());
+        let works = watch.caller().take_turn(std::future::pending::<()>());
+        pool.break_deadlock(start, limit);
+        pool.break_deadlock(start + limit * 10, limit);
+        assert!((&mut waits).now_or_never().is_none());
+        drop(works);
+        let idle = start + limit * 20;
+        pool.break_deadlock(idle, limit);
+        // Between two looks a part of the file continues, and waits again.
+        drop(watch.caller().take_turn(std::future::pending::<()>()));
+        pool.break_deadlock(idle + limit, limit);
+        assert!((&mut waits).now_or_never().is_none());
+        pool.break_deadlock(idle + limit * 2, limit);
+        let error = waits.now_or_never().unwrap().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "needs 1 MiB and 1 vCPU, but this file waits for memory that only it holds, 2 MiB and 2 vCPUs, and no \
+             other part of it works meanwhile; hold fewer VMs at a time, give them less `memory`, or run with a \
+             larger --mem"
+        );
+    }
+
+    #[test]
+    fn a_file_goes_on_as_soon_as_its_request_is_granted() {
+        let pool = pool(2);
+        let watch = FileWatch::default();
+        let held = take(&pool, "b", 2);
+        let waits = watch.caller().take_turn(pool.acquire("a", need(1)));
+        let mut waits = Box::pin(waits);
+        assert!((&mut waits).now_or_never().is_none());
+        assert!(watch.activity().is_idle());
+        drop(held);
+        assert!(!watch.activity().is_idle(), "before it is polled");
+        drop(waits);
+        assert!(watch.activity().is_idle());
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! A wait for the pool stops the clocks of the file that waits, and shows the pool that the file does
-//! nothing else meanwhile.
+//! A wait for the pool stops the clocks of the file that waits.
 //!
 //! A test that waits until another file returns its grant is not slow, so that time does not count against
 //! its limits: the [`Stopwatch`](crate::Stopwatch) of the test and that of its file are stopped. They run
@@ -7,6 +6,7 @@
 
 use crate::caller::Caller;
 use crate::pool::Pool;
+use crate::stopwatch::StopReason;
 use futures_util::poll;
 use provium_events::Resources;
 use std::future::Future;
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Does work of the harness that no time limit counts, such as making an image of a disk: the clocks of its caller are
 /// stopped meanwhile.
 pub async fn uncounted<T>(work: impl Future<Output = T>) -> T {
-    let _stopped = Caller::current().map(|caller| caller.stopwatch().stop());
+    let _stopped = Caller::current().map(|caller| caller.stopwatch().stop(StopReason::Work));
     work.await
 }
 
@@ -34,8 +34,6 @@ pub(crate) async fn wait_for_pool<T>(
     let Some(caller) = Caller::current() else {
         return granted.await;
     };
-    // Before the request is made: the pool checks all waiting files when it accepts one.
-    let _waits = caller.activity().wait();
     let mut granted = pin!(granted);
     if let Poll::Ready(granted) = poll!(granted.as_mut()) {
         return granted;
@@ -45,7 +43,7 @@ pub(crate) async fn wait_for_pool<T>(
         if !pool.waits_for_others(file, need) {
             stopped = None;
         } else if stopped.is_none() {
-            stopped = Some(caller.stopwatch().stop());
+            stopped = Some(caller.stopwatch().stop(StopReason::Pool));
         }
         tokio::select! {
             biased;
@@ -74,15 +72,15 @@ mod tests {
         let (test, other) = (file.caller().child(), file.caller().child());
         let pool = Pool::new(cpus(2), Sink::discard());
         let held = [1, 1].map(|one| pool.try_acquire("b", cpus(one)));
-        let call = file.activity().begin();
         {
             let wait = wait_for_pool(&pool, "a", cpus(2), pool.acquire("a", cpus(2)));
-            let mut wait = pin!(test.enter(wait));
+            let mut wait = pin!(test.take_turn(wait));
+            assert!(!file.activity().is_idle(), "its turn has begun");
             assert!(poll!(wait.as_mut()).is_pending());
             assert!(test.stopwatch().is_stopped());
             assert!(file.caller().stopwatch().is_stopped());
             assert!(!other.stopwatch().is_stopped());
-            assert!(file.activity().is_idle(), "its only call waits");
+            assert!(file.activity().is_idle(), "its only turn waits");
             // Another task of the file gets what `b` returns: the request now waits for its own file.
             let mut own = pin!(pool.acquire("a", cpus(1)));
             assert!(poll!(own.as_mut()).is_pending());
@@ -95,8 +93,27 @@ mod tests {
             assert!(!test.stopwatch().is_stopped());
             assert!(!file.caller().stopwatch().is_stopped());
         }
-        assert!(!file.activity().is_idle(), "the call is still open");
-        drop(call);
+        assert!(file.activity().is_idle());
+        assert!(test.stopwatch().stopped_for(StopReason::Pool) > Duration::ZERO);
+        assert_eq!(
+            test.stopwatch().stopped_for(StopReason::Work),
+            Duration::ZERO
+        );
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_waits_for_another_one_does_not_count() {
+        let file = FileWatch::default();
+        let (done, working) = tokio::sync::oneshot::channel::<u8>();
+        let inner = file.caller().take_turn(working);
+        let mut outer = pin!(file.caller().take_turn(inner));
+        assert!(poll!(outer.as_mut()).is_pending());
+        assert!(!file.activity().is_idle(), "the inner one works");
+        assert_eq!(done.send(7), Ok(()));
+        assert_eq!(outer.await, Ok(7));
+        let waits = Caller::wait_for_turns(std::future::pending::<()>());
+        let mut waits = pin!(file.caller().take_turn(waits));
+        assert!(poll!(waits.as_mut()).is_pending());
         assert!(file.activity().is_idle());
     }
 
@@ -112,6 +129,11 @@ mod tests {
         assert_eq!(done.send(7), Ok(()));
         assert_eq!(work.await, Ok(7));
         assert!(!test.stopwatch().is_stopped());
+        assert!(test.stopwatch().stopped_for(StopReason::Work) > Duration::ZERO);
+        assert_eq!(
+            test.stopwatch().stopped_for(StopReason::Pool),
+            Duration::ZERO
+        );
         assert_eq!(uncounted(async { 8 }).await, 8, "without a caller");
     }
 

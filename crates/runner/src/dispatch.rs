@@ -44,9 +44,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// How often the pool's state is reported.
 const POOL_STATE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long all files may wait for each other before that counts as a deadlock. Long enough for a task
-/// that is not waiting to give something back.
-const DEADLOCK_AFTER: Duration = Duration::from_secs(10);
+/// How long no part of any file may have done anything before that counts as a deadlock: only a guest that switches
+/// itself off could return something then.
+const DEADLOCK_AFTER: Duration = Duration::from_secs(2);
 
 /// Why a test or file did not start.
 const INTERRUPTED: &str = "the run was interrupted";

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::ChannelCheckpoint;
 use provium_image::AGENT_BUILD;
 use provium_store::{CacheEntry, Seal, StagingFolder};
-use provium_vmm::{NicSlot, SavedError, SavedMachine};
+use provium_vmm::{NicSlot, Processor, SavedError, SavedMachine};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use std::sync::Arc;
 /// The name of the file in the folder.
 const MANIFEST: &str = "vm.json";
 
-/// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs. 4: with its disks.
-const VERSION: u32 = 4;
+/// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs. 4: with its disks. 5:
+/// with the processor.
+const VERSION: u32 = 5;
 
 /// Longest file that is read, bytes: a cut holds a line for each open call, and a boot may have been
 /// given files of any size.
@@ -34,6 +35,8 @@ pub(crate) struct VmManifest {
     pub(crate) profile: String,
     /// The image it was booted from.
     pub(crate) image: String,
+    /// The processor that it ran on, whose frequency its kernel knows.
+    pub(crate) processor: Processor,
     /// The options that it was booted with; `None`: it is a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) options: Option<VmOptions>,
@@ -59,11 +62,21 @@ pub(crate) struct SavedNic {
     pub(crate) is_connected: bool,
 }
 
+/// The guest that is saved.
+pub(crate) struct SavedGuest<'a> {
+    /// The name of its VM.
+    pub(crate) name: &'a str,
+    /// The profile it was made from.
+    pub(crate) profile: &'a str,
+    /// The image it was booted from.
+    pub(crate) image: &'a str,
+    /// The host's processor.
+    pub(crate) processor: &'a Processor,
+}
+
 impl VmManifest {
     pub(crate) fn new(
-        name: &str,
-        profile: &str,
-        image: &str,
+        guest: &SavedGuest<'_>,
         options: Option<VmOptions>,
         nics: Vec<SavedNic>,
         disks: Vec<SavedVmDisk>,
@@ -72,9 +85,10 @@ impl VmManifest {
         Self {
             version: VERSION,
             agent: AGENT_BUILD.to_owned(),
-            name: name.to_owned(),
-            profile: profile.to_owned(),
-            image: image.to_owned(),
+            name: guest.name.to_owned(),
+            profile: guest.profile.to_owned(),
+            image: guest.image.to_owned(),
+            processor: guest.processor.clone(),
             options,
             nics,
             disks,
@@ -223,6 +237,20 @@ impl SavedVm {
     /// Whether its folder still holds it, and not another VM that was saved there later.
     pub(crate) fn is_current(&self) -> bool {
         self.seal().is_none_or(Seal::is_current)
+    }
+
+    /// Why it cannot run on the processor `here`: its kernel would count that one's cycles with the frequency of the
+    /// one it was saved on, so that all its clocks would be wrong.
+    pub(crate) fn refuses(&self, here: &Processor) -> Option<String> {
+        let (saved, accel) = (&self.manifest.processor, self.machine.manifest.accel);
+        if saved.serves(here, accel) {
+            return None;
+        }
+        let (saved, here) = (saved.identity(accel), here.identity(accel));
+        Some(format!(
+            "was taken on another processor ({saved}; this host's: {here}), and the guest's clocks would be wrong here; \
+             take it again on this host"
+        ))
     }
 
     /// Whether it is the state of a guest right after its boot, which no test has used.

@@ -49,6 +49,8 @@ impl Vm {
             .0
             .apart("restore()", async move {
                 let lifecycle = vm.0.lifecycle_to_end().await;
+                // First: what another host has saved need not be read to its end.
+                check_processor(&vm, &snapshot)?;
                 snapshot.check().await?;
                 let mut ready = prepare(&vm, lifecycle, &snapshot, None, &[]).await?;
                 ready.wake(occasion).await?;
@@ -63,6 +65,18 @@ impl Vm {
                 Ok(())
             })
             .await
+    }
+}
+
+/// Refuses a snapshot that was taken on a processor whose frequency is another one.
+fn check_processor(vm: &Vm, snapshot: &Snapshot) -> Result<(), LabError> {
+    let here = vm.0.environment().host().map(|host| &host.processor);
+    match here.and_then(|here| snapshot.0.saved.refuses(here)) {
+        None => Ok(()),
+        Some(why) => {
+            let why = format!("the snapshot in `{}` {why}", snapshot.path());
+            Err(LabError::invalid(vm.subject(), "restore()", why))
+        }
     }
 }
 
@@ -97,6 +111,7 @@ pub(crate) async fn prepare(
         );
         return Err(LabError::invalid(vm.subject(), "restore()", why));
     }
+    check_processor(vm, snapshot)?;
     let need = snapshot.need();
     let granted = match granted {
         Some(grant) => RestoreGrant::Whole(grant),

@@ -1,11 +1,12 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::apart::apart;
+use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::network::{Bridge, FrozenBridges, SavedBridge};
 use crate::resource::ResourceId;
-use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
+use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedGuest, SavedVm, VmManifest};
 use crate::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
@@ -58,7 +59,7 @@ impl Vm {
 /// A new folder in the cache.
 pub(crate) fn cache_folder(vm: &Vm) -> Result<SnapshotDir, LabError> {
     let host = vm.0.environment().host();
-    let host = host.ok_or_else(|| vm.0.host_error(crate::EnvironmentError::NoMachines))?;
+    let host = host.ok_or_else(|| vm.0.host_error(EnvironmentError::NoMachines))?;
     let draft = host.snapshots.staging_folder();
     let draft = draft.map_err(|error| LabError::host(vm.subject(), "snapshot()", error))?;
     let draft = Arc::new(draft);
@@ -206,9 +207,16 @@ pub(super) async fn save(
     let options = lock(&vm.0.booted_with).clone();
     let nics = saved_nics(vm);
     let disks = save_disks(vm, "snapshot()", vm.0.disks.list(), folder.path()).await?;
+    let host = vm.0.environment().host();
+    let host = host.ok_or_else(|| vm.0.host_error(EnvironmentError::NoMachines))?;
     let manifest = |cut| {
-        let (name, profile) = (vm.name(), &running.profile);
-        VmManifest::new(name, profile, image, Some(options), nics, disks, cut)
+        let guest = SavedGuest {
+            name: vm.name(),
+            profile: &running.profile,
+            image,
+            processor: &host.processor,
+        };
+        VmManifest::new(&guest, Some(options), nics, disks, cut)
     };
     // A base that may vanish cannot be used.
     let base = running.base.as_ref().filter(|base| base.is_kept());

@@ -16,8 +16,8 @@ use crate::disk::VmDisk;
 use crate::error::{LabError, chain};
 use crate::guest::wait::{GuestWait, WaitError};
 use crate::save::{
-    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedVm, VmManifest, is_damage,
-    warm_up, warm_up_network, warm_up_placeholders,
+    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedGuest, SavedVm,
+    VmManifest, is_damage, warm_up, warm_up_network, warm_up_placeholders,
 };
 use crate::vm::boot::Boot;
 use crate::vm::disk::{DiskSetupError, InsertTime, save_disks};
@@ -292,21 +292,21 @@ impl Boot<'_> {
             }
             Err(late) => Err(late.to_string()),
         };
+        let processor = self.host().map(|host| host.processor.clone());
         let written = async {
             let frozen = frozen?;
+            let processor = processor.map_err(|error| error.to_string())?;
             let root = self.disks.list().into_iter().filter(VmDisk::is_root);
             let root = save_disks(self.vm, "boot()", root.collect(), draft.path()).await;
             let disks = root.map_err(|error| error.to_string())?;
             let manifest = |cut| {
-                VmManifest::new(
-                    self.vm.name(),
-                    self.vm.profile(),
-                    &self.image.id,
-                    None,
-                    Vec::new(),
-                    disks,
-                    cut,
-                )
+                let guest = SavedGuest {
+                    name: self.vm.name(),
+                    profile: self.vm.profile(),
+                    image: &self.image.id,
+                    processor: &processor,
+                };
+                VmManifest::new(&guest, None, Vec::new(), disks, cut)
             };
             let saved = frozen
                 .save(draft.path(), SaveForm::Template, manifest)

@@ -1,9 +1,9 @@
 //! Until when a test or a file may run.
 //!
-//! Its time does not pass while it waits for what other files hold of the pool: see
-//! [`Stopwatch`](provium_pool::Stopwatch).
+//! Its time does not pass while it waits for what other files hold of the pool, or for an image that the harness
+//! makes: see [`Stopwatch`](provium_pool::Stopwatch).
 
-use provium_pool::Caller;
+use provium_pool::{Caller, StopReason};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,9 +76,9 @@ impl Deadline {
         }
     }
 
-    /// How long it was stopped while a boot waited for the pool.
-    pub(crate) fn waited(&self) -> Duration {
-        self.caller.stopwatch().stopped()
+    /// How long it was stopped for that reason.
+    pub(crate) fn stopped_for(&self, reason: StopReason) -> Duration {
+        self.caller.stopwatch().stopped_for(reason)
     }
 
     /// Waits until it is past; for ever without a limit.

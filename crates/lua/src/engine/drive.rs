@@ -8,6 +8,7 @@ use crate::engine::task::{Task, TaskState};
 use crate::engine::test_file::TestFileState;
 use crate::text;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
+use provium_pool::StopReason;
 use provium_units::format_duration;
 use std::rc::Rc;
 use std::time::Duration;
@@ -163,19 +164,30 @@ fn timed_out(state: &TestFileState, task: &Task, place: &str, frames: Vec<Frame>
     } else {
         ""
     };
-    let waited = match task.deadline.waited() {
-        waited if waited < WORTH_NAMING => String::new(),
-        waited => format!(
-            " (and {:.1}s of waiting for the pool)",
-            waited.as_secs_f64()
-        ),
-    };
+    let uncounted = uncounted(|reason| task.deadline.stopped_for(reason));
     let held_up = blocked_syscalls::note(&state.lab, &task.scope, place);
     let mut failure = Failure::new(format!(
-        "{whole}timed out after {after}{waited} in {place}{held_up}"
+        "{whole}timed out after {after}{uncounted} in {place}{held_up}"
     ));
     failure.frames = frames;
     TaskEnd::TimedOut(failure)
+}
+
+/// What of the time did not count.
+fn uncounted(stopped_for: impl Fn(StopReason) -> Duration) -> String {
+    let reasons = [
+        (StopReason::Pool, "of waiting for the pool"),
+        (StopReason::Work, "of making the images of disks"),
+    ];
+    let times = reasons.map(|(reason, what)| (stopped_for(reason), what));
+    let times = times.into_iter().filter(|(time, _)| *time >= WORTH_NAMING);
+    let times: Vec<_> = times
+        .map(|(time, what)| format!("{:.1}s {what}", time.as_secs_f64()))
+        .collect();
+    match &times[..] {
+        [] => String::new(),
+        times => format!(" (and {})", times.join(", ")),
+    }
 }
 
 /// Cancels what the task still waits for, and runs its to-be-closed variables.
@@ -198,5 +210,27 @@ fn describe(value: Option<&Value>) -> String {
         Some(Value::String(text)) => text::display(&text.as_bytes()),
         Some(Value::Error(error)) => Failure::from((**error).clone()).message,
         _ => "an error without a message".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_did_not_count_is_named_by_its_reason() {
+        let text = |pool, work| {
+            uncounted(|reason| {
+                Duration::from_millis(match reason {
+                    StopReason::Pool => pool,
+                    StopReason::Work => work,
+                })
+            })
+        };
+        assert_eq!(text(99, 0), "");
+        assert_eq!(text(1500, 50), " (and 1.5s of waiting for the pool)");
+        assert_eq!(text(0, 2000), " (and 2.0s of making the images of disks)");
+        let both = " (and 0.1s of waiting for the pool, 0.2s of making the images of disks)";
+        assert_eq!(text(100, 200), both);
     }
 }

@@ -17,6 +17,7 @@ use crate::engine::pending_call::{Call, PendingCall};
 use crate::engine::started_processes::StartedProcesses;
 use mlua::MultiValue;
 use provium_lab::{LabClone, Scope, Site};
+use provium_pool::Caller;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
@@ -24,15 +25,7 @@ use std::rc::{Rc, Weak};
 use tokio::sync::watch;
 
 /// Calls that end when other tasks have got on.
-const WAITS_FOR_TASKS: [&str; 6] = [
-    "require(",
-    "task:join(",
-    "parallel(",
-    "lab:barrier(",
-    // For the task of the fixture's script.
-    "lab:vm_fixture(",
-    "lab:lab_fixture(",
-];
+const WAITS_FOR_TASKS: [&str; 4] = ["require(", "task:join(", "parallel(", "lab:barrier("];
 
 tokio::task_local! {
     static CURRENT: Rc<Task>;
@@ -177,10 +170,10 @@ impl Task {
         CURRENT.try_with(Rc::clone).ok()
     }
 
-    /// Runs `future` as this task's.
+    /// Runs `future` as this task's, as a turn of its file.
     pub(crate) fn enter<F: Future>(self: &Rc<Self>, future: F) -> impl Future<Output = F::Output> {
         let caller = self.deadline.caller();
-        caller.enter(CURRENT.scope(Rc::clone(self), future))
+        caller.take_turn(CURRENT.scope(Rc::clone(self), future))
     }
 
     /// Runs `work` as this task's.
@@ -197,12 +190,11 @@ impl Task {
     ) -> Call {
         // One that waits for another task comes to nothing by itself.
         let waits_for_tasks = WAITS_FOR_TASKS.iter().any(|name| label.starts_with(name));
-        let activity = self.deadline.caller().activity();
-        let active = (!waits_for_tasks).then(|| activity.begin());
         let future = async move {
-            let result = future.await;
-            drop(active);
-            result
+            match waits_for_tasks {
+                true => Caller::wait_for_turns(future).await,
+                false => future.await,
+            }
         };
         let call = PendingCall::new(label, frames, future);
         let mut calls = self.calls.borrow_mut();

@@ -78,7 +78,8 @@ pub(crate) async fn run(job: FileJob, reporter: &Reporter) -> FileOutcome {
         outcome.status = FileStatus::Crashed;
         outcome.chunk_error = Some(ChunkError::from(Failure::from(error)));
     }
-    finish(&state, &mut outcome).await;
+    let finishing = finish(&state, &mut outcome);
+    state.deadline.caller().take_turn(finishing).await;
     outcome
 }
 

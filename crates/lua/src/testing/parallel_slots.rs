@@ -7,6 +7,7 @@ use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
 use mlua::Lua;
 use provium_lab::{Baseline, LabClone, LabError, Reservation, ResourceId, Scope};
+use provium_pool::Caller;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -55,9 +56,10 @@ impl ParallelSlots {
 
     /// Waits until a further test may run; the error says why none can.
     pub(super) async fn enter(&self) -> Result<SlotPermit<'_>, String> {
+        let caller = self.state.deadline.caller();
         let entered = tokio::select! {
             biased;
-            entered = self.wait() => entered.map_err(|error| error.to_string()),
+            entered = caller.take_turn(self.wait()) => entered.map_err(|error| error.to_string()),
             () = self.state.cancel.cancelled() => Err("the run was ended".to_owned()),
             () = self.state.deadline.passed() => Err("the file's time is over".to_owned()),
         };
@@ -65,7 +67,7 @@ impl ParallelSlots {
     }
 
     async fn wait(&self) -> Result<SlotPermit<'_>, LabError> {
-        let _turn = self.turn.lock().await;
+        let _turn = Caller::wait_for_turns(self.turn.lock()).await;
         let baseline = self.baseline().await?;
         loop {
             let inside = self.inside.get();
@@ -84,7 +86,7 @@ impl ParallelSlots {
                     guard: SlotGuard(self),
                 });
             }
-            self.left.notified().await;
+            Caller::wait_for_turns(self.left.notified()).await;
         }
     }
 

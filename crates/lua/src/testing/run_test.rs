@@ -40,14 +40,27 @@ const LATE_DEFER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest message of a test, bytes; what is left out of it says so.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Runs `test`, again where it may be tried again; `inside` the slots, where tests run side by side.
+/// Runs `test`, again where it may be tried again; `inside` the slots, where tests run side by side. All of it is a
+/// turn of the file: what a test had is returned to the pool when its scope has been closed.
 pub(crate) async fn run_test(
     lua: &Lua,
     test: &TestDeclaration,
     reporter: &Reporter,
-    mut inside: Option<(&ParallelSlots, Result<SlotPermit<'_>, String>)>,
+    inside: Option<(&ParallelSlots, Result<SlotPermit<'_>, String>)>,
 ) -> mlua::Result<Verdict> {
     let state = TestFileState::of(lua);
+    let caller = state.deadline.caller();
+    let attempts = run_attempts(lua, &state, test, reporter, inside);
+    caller.take_turn(attempts).await
+}
+
+async fn run_attempts(
+    lua: &Lua,
+    state: &TestFileState,
+    test: &TestDeclaration,
+    reporter: &Reporter,
+    mut inside: Option<(&ParallelSlots, Result<SlotPermit<'_>, String>)>,
+) -> mlua::Result<Verdict> {
     let retries = test
         .meta
         .retries
@@ -61,7 +74,7 @@ pub(crate) async fn run_test(
             None => (on_the_files_own(lua).await, None),
         };
         let is_final = attempt > retries && test.meta.expect_fail.is_none();
-        let mut verdict = run_once(lua, &state, test, prepared, is_final).await?;
+        let mut verdict = run_once(lua, state, test, prepared, is_final).await?;
         drop(guard);
         verdict.attempts = attempt;
         // The failure of a test that is expected to fail is its result.

@@ -44,13 +44,13 @@ fn a_wait_for_another_file_does_not_count_against_time_limits() {
 
 const TASKS: &str = r#"test("another task of the file returns it", {timeout = "90s"}, function(t)
   local a = provium:vm("a", "default"):boot()
-  local task = co.spawn(function() a:run("sleep 13"); a:shutdown() end)
+  local task = co.spawn(function() a:run("sleep 5"); a:shutdown() end)
   t:assert_eq(provium:vm("b", "default"):boot():run("echo on").stdout, "on\n")
   task:join()
 end)
 "#;
 
-/// Longer than the ten seconds after which a run is looked at for files that wait for each other.
+/// Longer than the two seconds after which files that wait for each other are refused.
 #[test]
 #[ignore = "boots guests"]
 fn a_file_with_another_active_task_is_not_refused() {
@@ -61,7 +61,7 @@ fn a_file_with_another_active_task_is_not_refused() {
 const ITSELF: &str = r#"test("holds all that it waits for", {timeout = "90s"}, function(t)
   provium:vm("a", "default"):boot()
   local err = t:assert_raises(function() provium:vm("b", "default"):boot() end)
-  t:assert_contains(tostring(err), "every running file waits")
+  t:assert_contains(tostring(err), "needs 356 MiB and 1 vCPU, but this file waits for memory that only it holds, 356 MiB")
 end)
 "#;
 
@@ -70,4 +70,42 @@ end)
 fn a_file_that_waits_for_itself_is_refused() {
     let project = Project::new(&[("itself.test.lua", ITSELF)]);
     project.run(&["--mem", "600M", "itself.test.lua"]).passes();
+}
+
+/// Two tests hold a copy each, and want a further one, for which the pool has no room.
+const COPIES: &str = r#"provium.parallel = true
+local vm = provium:vm("v", "default", {disks = {{scratch = "1M", id = "d"}}}):boot()
+local inside = 0
+
+for _, name in ipairs{"first", "second"} do
+  test(name, {timeout = "90s"}, function(t)
+    inside = inside + 1
+    wait_until(function() return inside == 2 end, {timeout = "60s"})
+    if WORKS and name == "first" then return vm:check("sleep 5") end
+    vm:disk("d"):crash_states(function() end)
+  end)
+end
+"#;
+
+#[test]
+#[ignore = "boots guests"]
+fn one_of_parallel_tests_that_all_wait_for_a_further_vm_is_refused() {
+    let project = Project::new(&[("copies.test.lua", COPIES)]);
+    let ran = project.run(&["--mem", "800M", "--cpus", "2", "copies.test.lua"]);
+    let ran = ran.exits_with(1);
+    // The other one gets what the refused one returns.
+    ran.prints("FAIL copies.test.lua (1 passed, 1 failed");
+    ran.prints(
+        "disk `d`: crash_states needs 356 MiB and 1 vCPU, but this file waits for memory that only it holds, 712 MiB \
+         and 2 vCPUs, and no other part of it works meanwhile",
+    );
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn a_parallel_test_that_works_longer_is_awaited() {
+    let project = Project::new(&[("copies.test.lua", COPIES)]);
+    project.edit("copies.test.lua", "WORKS", "true");
+    let ran = project.run(&["--mem", "800M", "--cpus", "2", "copies.test.lua"]);
+    ran.passes();
 }

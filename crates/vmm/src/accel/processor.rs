@@ -8,6 +8,7 @@
 use super::Accel;
 use provium_process::time_stamp_counter;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long the counter is watched. A sample is exact to a microsecond, so the frequency is to some 0.004 %.
@@ -22,8 +23,13 @@ const STEP: u64 = 1000;
 /// Frequencies that a counter can have, kHz.
 const POSSIBLE: std::ops::Range<u64> = 100_000..20_000_000;
 
+/// The largest difference between the frequencies of two processors at which a saved guest runs on both: its clocks are
+/// wrong by as much.
+const TOLERANCE: f64 = 0.002;
+
 /// What guests depend on of the host's processor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Processor {
     /// The vendor's name of it, family, model and stepping.
     pub model: String,
@@ -43,6 +49,18 @@ impl Processor {
             model: model(&listed),
             tsc_khz,
         }
+    }
+
+    /// Whether a guest that was saved on this processor, where it ran by `accel`, works on that one.
+    pub fn serves(&self, other: &Self, accel: Accel) -> bool {
+        let same_model = accel == Accel::Tcg || self.model == other.model;
+        same_model
+            && match (self.tsc_khz, other.tsc_khz) {
+                (Some(saved), Some(here)) => {
+                    f64::from(saved.abs_diff(here)) <= f64::from(saved) * TOLERANCE
+                }
+                (saved, here) => saved == here,
+            }
     }
 
     /// What of it is in the state of a guest that runs by `accel`. A saved guest works on processors with the same.
@@ -153,6 +171,32 @@ mod tests {
         assert!(has_constant_counter(LISTED));
         assert!(!has_constant_counter("flags\t: fpu tsc sse\n"));
         assert!(!has_constant_counter(""));
+    }
+
+    #[test]
+    fn a_saved_guest_works_where_the_frequency_differs_by_a_measurement_only() {
+        let of = |model: &str, tsc_khz| Processor {
+            model: model.to_owned(),
+            tsc_khz,
+        };
+        let saved = of("one", Some(2_500_000));
+        for (khz, serves) in [
+            (Some(2_500_000), true),
+            (Some(2_505_000), true),
+            (Some(2_495_000), true),
+            (Some(2_506_000), false),
+            (Some(2_494_000), false),
+            (Some(3_000_000), false),
+            (None, false),
+        ] {
+            assert_eq!(saved.serves(&of("one", khz), Accel::Tcg), serves, "{khz:?}");
+            assert_eq!(saved.serves(&of("two", khz), Accel::Tcg), serves, "{khz:?}");
+            assert_eq!(saved.serves(&of("one", khz), Accel::Kvm), serves, "{khz:?}");
+            assert!(!saved.serves(&of("two", khz), Accel::Kvm));
+        }
+        let unknown = of("one", None);
+        assert!(unknown.serves(&unknown, Accel::Tcg));
+        assert!(!unknown.serves(&saved, Accel::Tcg));
     }
 
     #[test]

@@ -20,12 +20,14 @@ use crate::binding::class::{Class, Object, async_function, object};
 use crate::binding::options::Options;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
+use crate::binding::values::count_of;
 use crate::engine::failure::Failure;
 use crate::engine::task::{Task, TaskState};
 use crate::engine::test_file::TestFileState;
 use futures_util::future::join_all;
 use mlua::{Function, IntoLuaMulti as _, Lua, MultiValue, Result, Table, Value};
 use provium_lab::{CrashCount, CrashExplorer, CrashImage, CrashOptions, CrashVm, Disk, Scope};
+use provium_pool::Caller;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -148,7 +150,11 @@ async fn explore(lua: &Lua, disk: &Disk, args: &Args) -> std::result::Result<Mul
             None => break,
         }
     }
-    let explored = join_all(copies.into_iter().map(|copy| exploration.run(copy))).await;
+    // Each copy in a turn of its own: one may continue while the function on another waits.
+    let caller = exploration.parent.deadline.caller();
+    let runs = copies.into_iter();
+    let runs = runs.map(|copy| caller.take_turn(exploration.run(copy)));
+    let explored = join_all(runs).await;
     for explored in explored {
         explored?;
     }
@@ -156,10 +162,7 @@ async fn explore(lua: &Lua, disk: &Disk, args: &Args) -> std::result::Result<Mul
 }
 
 fn crash_options(lua: &Lua, options: &Options) -> std::result::Result<CrashOptions, LuaError> {
-    let most = options.unsigned::<usize>("most")?;
-    if most == Some(0) {
-        return Err(LuaError::argument("option `most`: must be at least 1"));
-    }
+    let most = options.read_with("most", count_of::<usize>)?;
     Ok(CrashOptions {
         since: log_mark(options.unsigned("since")?),
         most: most.unwrap_or(DEFAULT_MOST),
@@ -222,7 +225,7 @@ impl Exploration {
         start(&self.lua, &task, self.function.clone(), arguments)?;
         self.parent.waits_for_predicate(&task);
         let task = TaskGuard(task);
-        task.0.ended().await;
+        Caller::wait_for_turns(task.0.ended()).await;
         let unclosed = scope.close().await;
         match task.0.state() {
             TaskState::Failed(failure) => {
