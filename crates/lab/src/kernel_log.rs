@@ -19,8 +19,10 @@ impl Console {
     /// that has no end yet is left for then, unless `to_the_end` says that nothing more will come.
     ///
     /// # Errors
-    /// When the console's log cannot be read.
+    /// When the console's log cannot be read, or lacks bytes that came.
     pub fn reports(&self, from: u64, to_the_end: bool) -> Result<(Vec<Report>, u64), LabError> {
+        let complete = self.log().check_complete();
+        complete.map_err(|error| LabError::host(self.subject(), "read_log()", error))?;
         // A log that was put back is shorter than it was.
         let end = self.mark();
         let mut at = from.min(end);

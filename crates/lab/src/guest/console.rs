@@ -4,7 +4,7 @@
 //! when the guest is off or dead. What waits for a text looks at what the guest has printed since its last
 //! boot or reset, so that it waits for the new boot's text and does not find the old one's.
 
-use crate::error::LabError;
+use crate::error::{LabError, chain};
 use crate::guest::stream::{
     ByteSource, ByteStream, OpenStreams, ReadFuture, Site, StreamKind, StreamParts, shown,
     shown_call,
@@ -258,16 +258,18 @@ impl Console {
                 Ok(true) => {}
                 Ok(false) => {
                     let why = format!(
-                        "the console ended before {}{}",
+                        "the console ended before {}{}{}",
                         any_of(texts),
+                        self.lost(),
                         self.shown_of_boot()
                     );
                     return Err(LabError::invalid(self.subject(), call, why));
                 }
                 Err(_) => {
                     let why = format!(
-                        "timed out waiting for {}{}",
+                        "timed out waiting for {}{}{}",
                         any_of(texts),
+                        self.lost(),
                         self.shown_of_boot()
                     );
                     return Err(LabError::invalid(self.subject(), call, why));
@@ -292,7 +294,10 @@ impl Console {
             at = end.saturating_sub(text.len() as u64).max(at);
             let more = self.log.grown_past(end);
             if tokio::time::timeout_at(deadline, more).await.is_err() {
-                return Ok(());
+                // It may be among bytes that were lost.
+                let complete = self.log.check_complete();
+                return complete
+                    .map_err(|error| LabError::host(self.subject(), never_call(text), error));
             }
         }
     }
@@ -314,6 +319,12 @@ impl Console {
                 ),
             }),
         }
+    }
+
+    /// A note that the log lacks bytes, if it does.
+    fn lost(&self) -> String {
+        let complete = self.log.check_complete();
+        complete.map_or_else(|error| format!("; {}", chain(&error)), |()| String::new())
     }
 
     /// The end of the log, for a message.
@@ -352,6 +363,10 @@ struct LogSource {
 impl ByteSource for LogSource {
     fn read(&mut self) -> ReadFuture<'_> {
         Box::pin(async {
+            if self.at == self.log.len() {
+                let complete = self.log.check_complete();
+                complete.map_err(|error| LabError::host("console", "read()", error))?;
+            }
             if !self.log.changed_past(self.at).await {
                 return Ok(None);
             }

@@ -261,6 +261,10 @@ impl File {
         }
         self.0.place.leave();
         let context = self.0.context.with_subject(self.subject(), "close()");
+        if context.target.vm().is_paused() {
+            self.close_when_resumed(&context);
+            return Err(context.invalid("the VM is paused; the file is closed once it is resumed"));
+        }
         let Ok(context) = context.validate("the file") else {
             // The guest that had it is off, dead or has been reset.
             return Ok(());
@@ -270,6 +274,19 @@ impl File {
             Err(error) if error.errno().is_some() => context.explain(Err(error)).await,
             // The process that had it is gone, and the descriptor with it.
             _ => Ok(()),
+        }
+    }
+
+    /// Has the guest close it as soon as its vCPUs run again.
+    fn close_when_resumed(&self, context: &CallContext) {
+        let vm = context.target.vm();
+        if let Some(link) = vm.link().filter(|_| context.target.has(context.epoch)) {
+            let lane = link.channel.lane(context.lane.lane());
+            let fd = self.0.fd;
+            lane.cancel_calls_on(fd);
+            // A failure means that the guest has ended, and the file with it.
+            vm.runtime()
+                .spawn(async move { drop(lane.call(CloseFd { fd }).await) });
         }
     }
 

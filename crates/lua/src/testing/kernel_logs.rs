@@ -135,10 +135,16 @@ impl KernelLogCheck {
         for (vm, from, to_the_end) in all {
             let console = vm.console();
             console.settle();
-            // A log that cannot be read is an error of the call that reads it, and ignored here.
             let from = from.max(console.ignored_reports());
-            let Ok((reports, next)) = console.reports(from, to_the_end) else {
-                continue;
+            let (reports, next) = match console.reports(from, to_the_end) {
+                Ok(found) => found,
+                Err(_) if matches!(meta, KernelLog::Ignore) => continue,
+                Err(error) => {
+                    faults.push(format!(
+                        "{error}; what the kernel reported may be among them"
+                    ));
+                    continue;
+                }
             };
             if !to_the_end {
                 positions.insert(vm.id(), next);

@@ -233,3 +233,27 @@ end)
     }
     ran.does_not_print("disk `fine`");
 }
+
+/// A console that is longer than what is kept in memory, where the rest cannot be written.
+const LOSES: &str = r#"local vm = provium:vm("v", "default"):boot()
+local console = vm:console()
+
+test("looks at what was lost", {timeout = "200s"}, function(t)
+  vm:check("stty -F /dev/ttyS0 raw; head -c 1200000 /dev/zero | tr '\\0' y > /dev/ttyS0", {timeout = "180s"})
+  t:assert_raises(function() console:read_log() end)
+  for _, call in ipairs{"never", "expect"} do
+    local err = tostring(t:assert_raises(function() console[call](console, "gone", "100ms") end))
+    t:assert_match(err, "%d+ bytes were lost: the console's log cannot be written")
+  end
+end)
+"#;
+
+#[test]
+#[ignore = "boots guests"]
+fn a_test_whose_console_lost_bytes_fails() {
+    let project = Project::new(&[("loses.test.lua", LOSES)]);
+    project.set_env("TMPDIR", "/nonexistent");
+    let ran = project.run(&["loses.test.lua"]).exits_with(1);
+    ran.prints("what the kernel reported may be among them");
+    ran.does_not_print("loses.test.lua:9");
+}
