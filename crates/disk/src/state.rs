@@ -218,6 +218,7 @@ impl State {
             is_durable,
             old,
             new,
+            lost: Box::default(),
             held: 0,
         });
         self.trim();
@@ -253,7 +254,8 @@ impl State {
     pub(crate) fn complete_flush(&mut self, FlushPoint(point): FlushPoint) {
         if point == self.last {
             if self.log.is_some() {
-                self.mark_boundary(RecordKind::Flush);
+                self.last += 1;
+                self.push(Record::boundary(RecordKind::Flush, self.last));
             }
             self.flushed = self.last;
             self.unflushed = VolatileWrites::default();
@@ -285,12 +287,6 @@ impl State {
         for record in volatile.filter(|record| !record.is_durable) {
             self.unflushed.add(record);
         }
-    }
-
-    /// Records something that made all before it durable.
-    pub(crate) fn mark_boundary(&mut self, kind: RecordKind) {
-        self.last += 1;
-        self.push(Record::boundary(kind, self.last));
     }
 
     /// Keeps the cache and the log within their bounds.

@@ -25,6 +25,11 @@ const PANIC: &[u8] = b"Kernel panic - not syncing: ";
 /// How much of the log is shown when a text does not come, bytes.
 const SHOWN: usize = 512;
 
+/// The call of [`Console::never`] in messages.
+pub(crate) fn never_call(text: &[u8]) -> String {
+    format!("never(\"{}\")", shown(text))
+}
+
 /// The console of a VM.
 #[derive(Clone)]
 pub struct Console {
@@ -250,29 +255,23 @@ impl Console {
         }
     }
 
-    /// Fails if the text comes within `duration` from now on.
-    pub async fn never(&self, text: &[u8], duration: Duration) -> Result<(), LabError> {
+    /// Fails if the text comes within `duration` from now on, whether or not a machine runs.
+    pub(crate) async fn never(&self, text: &[u8], duration: Duration) -> Result<(), LabError> {
         let deadline = Instant::now() + duration;
         let size = WINDOW.max(2 * text.len());
         let mut at = self.mark();
         loop {
             let fresh = self.there_since(at, size)?;
             if memchr::memmem::find(&fresh, text).is_some() {
-                let shown = shown(text);
-                let why = format!("`{shown}` came{}", self.shown());
-                return Err(LabError::invalid(
-                    self.subject(),
-                    format!("never(\"{shown}\")"),
-                    why,
-                ));
+                let why = format!("`{}` came{}", shown(text), self.shown());
+                return Err(LabError::invalid(self.subject(), never_call(text), why));
             }
             let end = at + fresh.len() as u64;
             // A text may begin in what was searched and end in what is still to come.
             at = end.saturating_sub(text.len() as u64).max(at);
-            let more = self.log.changed_past(end);
-            match tokio::time::timeout_at(deadline, more).await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Ok(()),
+            let more = self.log.grown_past(end);
+            if tokio::time::timeout_at(deadline, more).await.is_err() {
+                return Ok(());
             }
         }
     }

@@ -5,7 +5,8 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_of;
 use crate::binding::values::{
-    bytes_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, unsigned_of, words_of,
+    bytes_of, count_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, unsigned_of,
+    words_of,
 };
 use crate::text;
 use mlua::{Function, Table, Value};
@@ -151,6 +152,11 @@ impl Args {
         name: &str,
     ) -> Result<T, LuaError> {
         self.read(index, name, unsigned_of)
+    }
+
+    /// A whole number that fits `T`, at least 1.
+    pub(crate) fn count<T: TryFrom<i64>>(&self, index: usize, name: &str) -> Result<T, LuaError> {
+        self.read(index, name, count_of)
     }
 
     pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, LuaError> {

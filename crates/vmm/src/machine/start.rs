@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::devices::{Disks, Nics};
+use super::guest_end::GuestEndWatch;
 use super::inputs::{Inputs, host_error};
 use super::load::load;
 use super::start_error::StartError;
@@ -59,6 +60,7 @@ pub(super) struct QemuProcess {
     pub(super) rng_served: Arc<AtomicU64>,
     pub(super) nics: Arc<Nics>,
     pub(super) disks: Arc<Disks>,
+    pub(super) guest_end: GuestEndWatch,
 }
 
 impl LaunchRequest {
@@ -110,6 +112,7 @@ impl LaunchRequest {
         let process = QemuProcess {
             child,
             version: qemu.version,
+            guest_end: GuestEndWatch::new(client.events()),
             client,
             events,
             stderr,
