@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Fixture(FixtureCommands),
     /// List or remove the boot templates in the cache
     Template(TemplateArgs),
+    /// List or remove the images of disks in the cache
+    Disk(DiskArgs),
     /// Open a shell in a guest, or run one command there
     Console {
         #[command(flatten)]
@@ -176,6 +178,33 @@ pub(crate) enum TemplateCommand {
         plain: PlainArgs,
     },
     /// Remove templates that are not in use
+    Clean {
+        /// Only these; the first digits of a key are enough
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        plain: PlainArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct DiskArgs {
+    #[command(subcommand)]
+    pub(crate) command: DiskCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DiskCommand {
+    /// List the images that were made of folders, archives and qcow2 files: size on disk, age, last use, source
+    List {
+        /// Print a line of JSON per image
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        plain: PlainArgs,
+    },
+    /// Remove images that are not in use; they are made again when they are used
     Clean {
         /// Only these; the first digits of a key are enough
         #[arg(value_name = "KEY")]
@@ -447,6 +476,9 @@ impl LowArgs {
             Some(Command::Fixture(fixture)) => &fixture.command.args().plain,
             Some(Command::Template(template)) => match &template.command {
                 TemplateCommand::List { plain, .. } | TemplateCommand::Clean { plain, .. } => plain,
+            },
+            Some(Command::Disk(disk)) => match &disk.command {
+                DiskCommand::List { plain, .. } | DiskCommand::Clean { plain, .. } => plain,
             },
             Some(Command::Agent(_) | Command::Completions(_) | Command::AgentInfo) => {
                 return ColorChoice::Auto;
