@@ -1,4 +1,4 @@
-//! What tells that an image has changed which nobody may write to, since disks are copies of it.
+//! What tells that an image has changed that must not, since disks are copies of it.
 
 use serde::{Deserialize, Serialize};
 use std::fs::File;

@@ -4,8 +4,10 @@
 //! better than a flag without effect.
 
 mod console;
+mod disk;
 
 pub(crate) use console::{ConsoleArgs, PushOption};
+pub(crate) use disk::{DiskArgs, DiskCommand};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -178,33 +180,6 @@ pub(crate) enum TemplateCommand {
         plain: PlainArgs,
     },
     /// Remove templates that are not in use
-    Clean {
-        /// Only these; the first digits of a key are enough
-        #[arg(value_name = "KEY")]
-        keys: Vec<String>,
-        #[command(flatten)]
-        plain: PlainArgs,
-    },
-}
-
-#[derive(Debug, Args)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
-pub(crate) struct DiskArgs {
-    #[command(subcommand)]
-    pub(crate) command: DiskCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DiskCommand {
-    /// List the images that were made of folders, archives and qcow2 files: size on disk, age, last use, source
-    List {
-        /// Print a line of JSON per image
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        plain: PlainArgs,
-    },
-    /// Remove images that are not in use; they are made again when they are used
     Clean {
         /// Only these; the first digits of a key are enough
         #[arg(value_name = "KEY")]
