@@ -37,6 +37,45 @@ test("marks, lines, expect_any, never", function(t)
   t:assert_raises(function() task:join("30s") end)
 end)
 
+-- The message of a `never` that runs while `fn` does.
+local function never_while(console, fn)
+  local task = co.spawn(function() return pcall(console.never, console, "no such text", "120s") end)
+  fn()
+  local ok, why = task:join("100s")
+  return not ok and tostring(why)
+end
+
+test("never raises when the guest ends by itself", {kernel_log = "ignore"}, function(t)
+  local own = provium:vm("own", "default"):boot()
+  local console = own:console()
+  for how, command in pairs {
+    ["the guest's kernel panicked"] = "echo c > /proc/sysrq-trigger",
+    ["the guest powered itself off"] = "echo o > /proc/sysrq-trigger",
+  } do
+    local why = never_while(console, function() own:run_async(command) end)
+    t:assert(why, "it raises")
+    t:assert_contains(why, 'console of vm `own`: never("no such text")')
+    t:assert_contains(why, how)
+    t:assert_eq(own:state(), "dead")
+    t:assert_contains(t:assert_raises(function() console:never("no such text", 0) end), how)
+    own:boot()
+  end
+  local task = co.spawn(function() console:never("Kernel panic", "120s") end)
+  own:run_async("echo c > /proc/sysrq-trigger")
+  t:assert_contains(t:assert_raises(function() task:join("100s") end), "`Kernel panic` came")
+end)
+
+test("never and a VM that the test switches off and on", function(t)
+  local own = provium:vm("own", "default"):boot()
+  local console = own:console()
+  t:assert_eq(never_while(console, function() own:shutdown() end), false)
+  local task = co.spawn(function() console:never("printed by the next boot", "120s") end)
+  own:boot()
+  own:check("echo printed by the next boot > /dev/console")
+  t:assert_contains(t:assert_raises(function() task:join("100s") end), "came")
+  t:assert_eq(never_while(console, function() own:power_cut() end), false)
+end)
+
 test("a mark beyond the end of the log", function(t)
   local console = vm:console()
   for _, call in ipairs {"since", "lines"} do

@@ -27,3 +27,21 @@ for number = 1, 3 do
     t:assert_eq(#data:active_faults(), number == 2 and 0 or 1)
   end)
 end
+
+test("crash states in a copy: the disk under test has no faults, the others have theirs", function(t)
+  local other = vm:attach_disk {id = "other", size = "64K"}
+  other:fault_inject {mode = "eio_read", sectors = {8, 8}}
+  local start = data:mark()
+  disks.dd_write(vm, data, 16, disks.sectors("crash", 4))
+  local result = data:crash_states(function(image, copy)
+    local under_test = copy:disk("data")
+    t:assert_same(under_test:active_faults(), {})
+    t:assert_eq(#copy:disk("other"):active_faults(), 1)
+    t:assert_eq(disks.dd_read(copy, under_test, 0, 32), image:read_sectors(0, 32))
+    under_test:fail_reads()
+    t:assert_raises(function() disks.dd_read(copy, under_test, 0, 1) end)
+  end, {since = start, vms = 1})
+  t:assert_eq(result.tested, result.states)
+  t:assert(result.states > 1, result.states .. " states")
+  t:assert_eq(#data:active_faults(), 1)
+end)

@@ -103,6 +103,93 @@ test("a guest that crashes loses nothing that was flushed", {kernel_log = "ignor
   vm:check("umount /mnt && e2fsck -f -n " .. DATA)
 end)
 
+-- What the log has of a disk since a mark, as a list of kinds.
+local function kinds(disk, mark)
+  local list = {}
+  for _, entry in ipairs(disk:writes(mark)) do table.insert(list, entry.kind) end
+  return list
+end
+
+for how, command in pairs {
+  ["panics"] = "echo c > /proc/sysrq-trigger",
+  ["switches itself off"] = "echo o > /proc/sysrq-trigger",
+} do
+  test("a guest that " .. how .. " flushes nothing", {kernel_log = "ignore"}, function(t)
+    local zeroes = ("\0"):rep(4096)
+    for _, disk in ipairs {raw, raw2} do disk:write_sectors(0, zeroes .. zeroes) end
+    local mark, mark2 = raw:mark(), raw2:mark()
+    write(raw, 0, disks.sectors("flushed", 8), true)
+    write(raw, 8, disks.sectors("lost", 8))
+    write(raw2, 0, disks.sectors("lost", 8))
+    vm:run_async(command)
+    wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+    -- Both disks have kept their power.
+    t:assert_eq(raw:is_on(), true)
+    t:assert_eq(raw:read_sectors(8, 8), disks.sectors("lost", 8))
+    t:assert_same(kinds(raw, mark), {"write", "flush", "write"})
+    t:assert_same(kinds(raw2, mark2), {"write"})
+    t:assert_eq(raw:stats().unflushed, 1)
+    t:assert_eq(raw2:stats().unflushed, 1)
+
+    local loss = vm:power_cut()
+    t:assert_same(loss.raw, {dropped = 1, kept = 0, torn = 0})
+    t:assert_same(loss.raw2, {dropped = 1, kept = 0, torn = 0})
+    t:assert_same(kinds(raw2, mark2), {"write", "power_cut"})
+    t:assert_same(raw2:writes(mark2)[1].lost, true)
+    t:assert_eq(vm:state(), "dead")
+    vm:boot()
+    t:assert_eq(disks.dd_read(vm, raw, 0, 16), disks.sectors("flushed", 8) .. zeroes)
+    t:assert_eq(disks.dd_read(vm, raw2, 0, 8), zeroes)
+  end)
+end
+
+-- A counter of two sectors on `raw`: the guest writes it, flushes it, and prints it; and writes it to `raw2` unflushed.
+local COUNT = ([[
+  i=0
+  while :; do
+    i=$((i + 1)); printf '%%-1024d' $i > /tmp/record
+    dd if=/tmp/record of=%s bs=512 oflag=direct status=none
+    dd if=/tmp/record of=%s bs=512 oflag=direct conv=fsync status=none
+    echo "flushed $i." > /dev/ttyS0
+  done
+]]):format(RAW2, RAW)
+
+test("what a guest has seen flushed before it ended is durable", {kernel_log = "ignore"}, function(t)
+  local function record(disk) return tonumber((disk:read_sectors(0, 1):match("^(%d+)"))) or 0 end
+  local console = vm:console()
+  for round, command in ipairs {"c", "o", "c"} do
+    for _, disk in ipairs {raw, raw2} do disk:write_sectors(0, ("\0"):rep(1024)) end
+    local mark = console:mark()
+    vm:write_file("/tmp/count.sh", COUNT)
+    vm:run_async("sh /tmp/count.sh")
+    wait_until(function() return console:since(mark):find("flushed " .. 2 * round, 1, true) end, {timeout = 60})
+    vm:run_async("echo " .. command .. " > /proc/sysrq-trigger")
+    wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+    local seen = 0
+    for number in console:since(mark):gmatch("flushed (%d+)%.") do seen = math.max(seen, tonumber(number)) end
+    local written = record(raw2)
+    vm:power_cut()
+    t:assert(record(raw) >= seen, ("%d is durable, %d was seen"):format(record(raw), seen))
+    t:assert(record(raw) <= written, ("%d is durable, %d was written"):format(record(raw), written))
+    t:assert_eq(record(raw2), 0, "nothing was flushed there")
+    vm:boot()
+  end
+end)
+
+test("a guest that has ended loses nothing without a power cut", {kernel_log = "ignore"}, function(t)
+  write(raw, 0, disks.sectors("panic", 8))
+  vm:run_async("echo c > /proc/sysrq-trigger")
+  wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+  vm:boot()
+  t:assert_eq(disks.dd_read(vm, raw, 0, 8), disks.sectors("panic", 8))
+  t:assert_eq(raw:stats().unflushed, 1)
+  write(raw, 8, disks.sectors("off", 8))
+  vm:shutdown()
+  t:assert_eq(raw:stats().unflushed, 2)
+  vm:boot()
+  t:assert_eq(disks.dd_read(vm, raw, 0, 16), disks.sectors("panic", 8) .. disks.sectors("off", 8))
+end)
+
 test("a cut of the VM cuts all disks at one instant", function(t)
   -- A record goes to `raw` and, when that is durable, to `raw2`: never is a record on `raw2` that `raw` lacks.
   raw:write_sectors(0, ("\0"):rep(512))

@@ -8,6 +8,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_disk::{
     Admission, Base, Command as DiskCommand, CommandKind, Disk, DiskService, DiskSpec, Export,
+    FlushPoint,
 };
 use rustix::io::Errno;
 use std::fs::File;
@@ -97,6 +98,14 @@ impl Export for Plain {
             _ => Err(Errno::NOTSUP),
         }
     }
+
+    fn prepare_flush(&self, _: DiskCommand) -> Result<FlushPoint, Errno> {
+        self.0.sync_data().map_err(errno)?;
+        Ok(FlushPoint::default())
+    }
+
+    /// All of a plain file is durable when a flush of it is prepared.
+    fn complete_flush(&self, _: DiskCommand, _: Result<FlushPoint, Errno>) {}
 }
 
 fn errno(error: io::Error) -> Errno {

@@ -12,7 +12,7 @@ use crate::record::RecordKind;
 use crate::state::{State, errno};
 use crate::stats::{Counters, DiskStats, add};
 use camino::Utf8PathBuf;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -225,8 +225,8 @@ impl Shared {
     ) -> Result<(), CommandError> {
         if span.blocks() == 1 && !span.covers(span.first_block(), self.size / SECTOR) {
             let mut state = self.state.write();
-            if issuer == Issuer::Guest && !state.is_on {
-                return Err(Errno::IO.into());
+            if issuer == Issuer::Guest {
+                state.check_power()?;
             }
             return Ok(state.store_part(span, data, is_durable)?);
         }
@@ -251,11 +251,7 @@ impl Shared {
     }
 
     fn flush(&self) -> Result<(), CommandError> {
-        let point = self.prepare_flush()?;
-        let mut state = self.state.write();
-        if !state.is_on {
-            return Err(Errno::IO.into());
-        }
+        let (mut state, point) = self.prepare_flush()?;
         state.complete_flush(point);
         Ok(())
     }
@@ -270,22 +266,17 @@ impl Shared {
         faults.admit(command).effect
     }
 
-    /// Does what can fail of a flush.
-    fn prepare_flush(&self) -> Result<FlushPoint, CommandError> {
-        let (point, image) = {
-            let mut state = self.state.write();
-            if !state.is_on {
-                return Err(Errno::IO.into());
-            }
-            (
-                state.prepare_flush()?,
-                state.layers.base.in_place().cloned(),
-            )
-        };
-        if let Some(image) = image {
-            image.file.sync_data()?;
+    /// Does what can fail of a flush, and returns with the lock.
+    fn prepare_flush(&self) -> Result<(RwLockWriteGuard<'_, State>, FlushPoint), CommandError> {
+        let mut state = self.state.write();
+        state.check_power()?;
+        let point = state.prepare_flush()?;
+        if let Some(image) = state.layers.base.in_place().cloned() {
+            // The host may take seconds to write an image to its disk; other commands need not wait for it.
+            RwLockWriteGuard::unlocked(&mut state, || image.file.sync_data())?;
+            state.check_power()?;
         }
-        Ok(point)
+        Ok((state, point))
     }
 
     fn store_zeroes(
@@ -295,9 +286,7 @@ impl Shared {
         is_durable: bool,
     ) -> Result<(), CommandError> {
         let mut state = self.state.write();
-        if !state.is_on {
-            return Err(Errno::IO.into());
-        }
+        state.check_power()?;
         Ok(state.store_zeroes(kind, span, is_durable)?)
     }
 
@@ -379,9 +368,7 @@ impl Shared {
         }
         {
             let state = self.state.read();
-            if !state.is_on {
-                return Err(Errno::IO.into());
-            }
+            state.check_power()?;
             state.layers.read(admission.command.offset, buffer)?;
         }
         if let Effect::Corrupt { seed, start, end } = admission.effect {
@@ -441,10 +428,11 @@ impl Export for Disk {
         match self.0.foresee(command) {
             Effect::Fail(error) => Err(error),
             Effect::DropFlush => Ok(FlushPoint::default()),
-            _ => (self.0.prepare_flush()).map_err(|error| match error {
-                CommandError::Refused(error) => error,
-                CommandError::Host(error) => errno(&error),
-            }),
+            _ => match self.0.prepare_flush() {
+                Ok((_, point)) => Ok(point),
+                Err(CommandError::Refused(error)) => Err(error),
+                Err(CommandError::Host(error)) => Err(errno(&error)),
+            },
         }
     }
 

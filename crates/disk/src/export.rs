@@ -2,7 +2,6 @@
 
 use crate::command::{Admission, Command};
 use rustix::io::Errno;
-use std::time::Duration;
 
 /// What a prepared flush covers: the commands up to this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -44,19 +43,9 @@ pub trait Export: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the guest gets if it was its flush.
-    fn prepare_flush(&self, _command: Command) -> Result<FlushPoint, Errno> {
-        Ok(FlushPoint::default())
-    }
+    fn prepare_flush(&self, command: Command) -> Result<FlushPoint, Errno>;
 
-    /// The prepared flush was the guest's: makes durable what had completed when it was prepared.
-    fn complete_flush(&self, command: Command, prepared: Result<FlushPoint, Errno>) {
-        if prepared.is_ok() {
-            let admission = Admission {
-                delay: Duration::ZERO,
-                ..self.admit(command)
-            };
-            // It has been answered with success. An export whose flushes can fail prepares them.
-            let _ = self.carry_out(&admission);
-        }
-    }
+    /// The prepared flush was the guest's, and is admitted and counted as such: makes durable what had completed when
+    /// it was prepared. Its answer was `prepared`, and the guest has it.
+    fn complete_flush(&self, command: Command, prepared: Result<FlushPoint, Errno>);
 }

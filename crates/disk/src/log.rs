@@ -2,7 +2,8 @@
 
 use crate::disk::Disk;
 use crate::error::DiskError;
-use crate::record::{Record, RecordKind};
+use crate::geometry::Span;
+use crate::record::{LostWrite, Record, RecordKind};
 use crate::state::{LogState, State};
 use serde::Serialize;
 use std::io;
@@ -32,6 +33,9 @@ pub struct LogEntry {
     pub kind: LogKind,
     /// Whether it was durable when it completed: written with FUA, or by the test.
     pub fua: bool,
+    /// Whether a power cut has lost it. Of a write that it tore, there is an entry for the sectors that it kept, and
+    /// one for those that it lost.
+    pub lost: bool,
 }
 
 /// What a command of the log did; sectors of 512 bytes.
@@ -61,7 +65,7 @@ pub enum LogKind {
     },
     /// It made all before it durable.
     Flush,
-    /// The power was cut; all before it is durable.
+    /// The power was cut; all before it is durable or lost.
     PowerCut,
 }
 
@@ -142,12 +146,16 @@ impl Disk {
         let mark = mark.unwrap_or(LogMark(log.start));
         state.check_mark(mark)?;
         let since = mark.0.max(log.start);
-        let entries = state
-            .records
-            .iter()
-            .filter(|record| record.sequence > since)
-            .map(LogEntry::of)
+        let records = state.records.iter();
+        let mut entries: Vec<_> = records
+            .flat_map(|record| {
+                let lost = record.lost.iter().map(LogEntry::of_lost);
+                lost.chain([LogEntry::of(record)])
+            })
+            .filter(|entry| entry.sequence > since)
             .collect();
+        // A power cut has what it lost. A torn write keeps its first sectors, which come first.
+        entries.sort_by_key(|entry| entry.sequence);
         Ok(WriteLog {
             was_cut: log.lacks_after(mark.0),
             entries,
@@ -183,17 +191,32 @@ impl State {
 
 impl LogEntry {
     fn of(record: &Record) -> Self {
-        let (first, count) = (record.span.first, record.span.count);
         Self {
             sequence: record.sequence,
-            kind: match record.kind {
-                RecordKind::Write => LogKind::Write { first, count },
-                RecordKind::Zeroes => LogKind::Zeroes { first, count },
-                RecordKind::Discard => LogKind::Discard { first, count },
-                RecordKind::Flush => LogKind::Flush,
-                RecordKind::PowerCut => LogKind::PowerCut,
-            },
+            kind: LogKind::of(record.kind, record.span),
             fua: record.is_durable && record.span.count > 0,
+            lost: false,
+        }
+    }
+
+    fn of_lost(lost: &LostWrite) -> Self {
+        Self {
+            sequence: lost.sequence,
+            kind: LogKind::of(lost.kind, lost.span),
+            fua: false,
+            lost: true,
+        }
+    }
+}
+
+impl LogKind {
+    fn of(kind: RecordKind, Span { first, count }: Span) -> Self {
+        match kind {
+            RecordKind::Write => Self::Write { first, count },
+            RecordKind::Zeroes => Self::Zeroes { first, count },
+            RecordKind::Discard => Self::Discard { first, count },
+            RecordKind::Flush => Self::Flush,
+            RecordKind::PowerCut => Self::PowerCut,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::geometry::Span;
 use crate::overlay::Runs;
-use crate::record::{Record, RecordKind};
+use crate::record::{LostWrite, Record};
 use crate::state::{State, VolatileWrites};
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,7 @@ impl State {
         let last = tail.iter().rposition(|record| !record.is_durable);
         let mut random = Rng::with_seed(cut.seed);
         let mut loss = PowerLoss::default();
+        let mut lost = Vec::new();
         // Freed at the end: a slot that is taken again meanwhile would look like the block that was there before.
         let mut garbage = Vec::new();
         let mut failure = Ok(());
@@ -99,11 +100,18 @@ impl State {
                 cut.fate(&record, Some(number) == last, &mut random)
             };
             let is_durable = record.is_durable;
+            let gone = fate.lost_of(&record);
+            let whole = LostWrite::of(&record, record.span);
             match self.apply_again(record, &fate, &mut garbage) {
-                Ok(()) if is_durable => {}
-                Ok(()) => loss.count(&fate),
+                Ok(()) => {
+                    if !is_durable {
+                        loss.count(&fate);
+                    }
+                    lost.extend(gone);
+                }
                 Err(error) => {
                     loss.dropped += 1;
+                    lost.push(whole);
                     failure = Err(error);
                 }
             }
@@ -119,7 +127,8 @@ impl State {
         }
         let written_back = self.write_back(at);
         if self.log.is_some() {
-            self.mark_boundary(RecordKind::PowerCut);
+            self.last += 1;
+            self.push(Record::power_cut(self.last, lost));
             self.flushed = self.last;
         }
         self.forget_records();
@@ -185,6 +194,33 @@ impl State {
             garbage.push(Runs::one(above, 1));
         }
         Ok(())
+    }
+}
+
+impl Fate {
+    /// What is lost of the record.
+    fn lost_of(&self, record: &Record) -> Option<LostWrite> {
+        let Span { first, count } = record.span;
+        let kept = match self {
+            Self::Kept => return None,
+            Self::Torn(sectors) => *sectors,
+            Self::Dropped => 0,
+        };
+        let span = Span {
+            first: first + kept,
+            count: count - kept,
+        };
+        Some(LostWrite::of(record, span))
+    }
+}
+
+impl LostWrite {
+    fn of(record: &Record, span: Span) -> Self {
+        Self {
+            sequence: record.sequence,
+            kind: record.kind,
+            span,
+        }
     }
 }
 

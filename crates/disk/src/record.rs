@@ -28,8 +28,19 @@ pub(crate) struct Record {
     pub(crate) old: Runs,
     /// Where they are since. In blocks that the span covers in part, the rest is what was there before.
     pub(crate) new: Runs,
+    /// Of a power cut: what it lost.
+    pub(crate) lost: Box<[LostWrite]>,
     /// What it held when it was appended to the records, bytes; see [`Self::weigh`].
     pub(crate) held: u64,
+}
+
+/// A write, or a part of one, that a power cut has lost. It has no data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LostWrite {
+    pub(crate) sequence: u64,
+    pub(crate) kind: RecordKind,
+    /// The sectors that were lost.
+    pub(crate) span: Span,
 }
 
 impl Record {
@@ -42,10 +53,19 @@ impl Record {
             is_durable: true,
             old: Runs::default(),
             new: Runs::default(),
+            lost: Box::default(),
             held: 0,
         };
         boundary.held = boundary.weigh();
         boundary
+    }
+
+    /// A power cut, which lost these writes.
+    pub(crate) fn power_cut(sequence: u64, lost: Vec<LostWrite>) -> Self {
+        Self {
+            lost: lost.into(),
+            ..Self::boundary(RecordKind::PowerCut, sequence)
+        }
     }
 
     /// What it holds, bytes; slots count, and its own memory.
@@ -54,6 +74,7 @@ impl Record {
             .filter(|run| matches!(run.address.place(), Place::Slot { .. }))
             .map(|run| run.blocks)
             .sum();
-        slots * BLOCK + 16 * (self.old.len() + self.new.len()) as u64 + 128
+        let lost = size_of_val(&*self.lost) as u64;
+        slots * BLOCK + 16 * (self.old.len() + self.new.len()) as u64 + lost + 128
     }
 }

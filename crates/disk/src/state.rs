@@ -117,6 +117,12 @@ impl State {
         }
     }
 
+    /// # Errors
+    /// What a command of the guest gets while the power is off.
+    pub(crate) fn check_power(&self) -> Result<(), Errno> {
+        if self.is_on { Ok(()) } else { Err(Errno::IO) }
+    }
+
     /// Makes data that was written to slots the content of its sectors. The edges are completed with what is there.
     pub(crate) fn publish(
         &mut self,
@@ -212,6 +218,7 @@ impl State {
             is_durable,
             old,
             new,
+            lost: Box::default(),
             held: 0,
         });
         self.trim();
@@ -247,7 +254,8 @@ impl State {
     pub(crate) fn complete_flush(&mut self, FlushPoint(point): FlushPoint) {
         if point == self.last {
             if self.log.is_some() {
-                self.mark_boundary(RecordKind::Flush);
+                self.last += 1;
+                self.push(Record::boundary(RecordKind::Flush, self.last));
             }
             self.flushed = self.last;
             self.unflushed = VolatileWrites::default();
@@ -279,12 +287,6 @@ impl State {
         for record in volatile.filter(|record| !record.is_durable) {
             self.unflushed.add(record);
         }
-    }
-
-    /// Records something that made all before it durable.
-    pub(crate) fn mark_boundary(&mut self, kind: RecordKind) {
-        self.last += 1;
-        self.push(Record::boundary(kind, self.last));
     }
 
     /// Keeps the cache and the log within their bounds.

@@ -4,7 +4,7 @@
 
 use camino::Utf8PathBuf;
 use provium_disk::DiskService;
-use provium_disk::{Admission, Command, Export};
+use provium_disk::{Admission, Command, Export, FlushPoint};
 use provium_testkit::Leaks;
 use rustix::io::Errno;
 use std::io::{Read, Write};
@@ -42,6 +42,12 @@ impl Export for Slow {
     fn carry_out(&self, _: &Admission) -> Result<(), Errno> {
         Ok(())
     }
+
+    fn prepare_flush(&self, _: Command) -> Result<FlushPoint, Errno> {
+        Ok(FlushPoint::default())
+    }
+
+    fn complete_flush(&self, _: Command, _: Result<FlushPoint, Errno>) {}
 }
 
 fn greeted(socket: &Utf8PathBuf) -> UnixStream {

@@ -18,7 +18,7 @@ use crate::session::{Announcement, FirstRequest, Identity, OpenSession};
 use crate::shared::Shared;
 use crate::writer;
 use provium_protocol::op::{
-    DiskNode, FromReply, NicCounters, PowerOff, ReadNicCounters, SetDisks, SetIdentity, SetNetwork,
+    DiskNode, FromReply, NicCounters, ReadNicCounters, SetDisks, SetIdentity, SetNetwork,
 };
 use provium_protocol::{AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request};
 use std::sync::Arc;
@@ -317,17 +317,6 @@ impl Channel {
     /// Whether the agent answers within `limit`.
     pub async fn answers_within(&self, limit: Duration) -> bool {
         matches!(tokio::time::timeout(limit, self.ping()).await, Ok(Ok(_)))
-    }
-
-    /// Writes cached data back and powers the guest off. A reply may or may not come first.
-    ///
-    /// # Errors
-    /// What the guest answers. The end of the channel is a success.
-    pub async fn power_off(&self) -> Result<(), CallError> {
-        match self.call(PowerOff).await {
-            Ok(()) | Err(CallError::Channel(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Which of the streams given to [`Channel::establish`] is in use.

@@ -165,6 +165,17 @@ impl LabError {
         }
     }
 
+    /// The same about an object in the VM that it is about.
+    pub(crate) fn of_subject(mut self, object: &str) -> Self {
+        if let Self::State { subject, .. }
+        | Self::Dead { subject, .. }
+        | Self::Gone { subject, .. } = &mut self
+        {
+            object.clone_into(subject);
+        }
+        self
+    }
+
     pub(crate) fn gone(
         subject: impl Into<String>,
         call: impl Into<String>,

@@ -39,7 +39,7 @@ pub use op::{AgentOp, Descriptor, Op, Request};
 
 /// Version of the agent wire and of the event stream. A change to either must raise it; the golden
 /// bytes in this crate's and in `provium-events`' tests hold it to that.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
 
 /// Name of the virtio-serial port that carries the wire.
 pub const AGENT_PORT: &str = "org.provium.agent.0";

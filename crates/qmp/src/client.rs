@@ -6,14 +6,19 @@
 //! ```
 //! Callers hand whole lines to the writer, so a caller that is cancelled can never leave half a
 //! command behind.
+//!
+//! What QEMU has sent can also be read by another thread than the reader's: see [`Events::catch_up`].
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use rustix::net::{RecvFlags, recv};
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -44,11 +49,26 @@ struct Connection {
 /// Gets the reply to one command.
 type ReplyReceiver = oneshot::Receiver<Result<Value, CommandError>>;
 
+/// Where replies go, by the command's id.
+type ReplySenders = HashMap<u64, oneshot::Sender<Result<Value, CommandError>>>;
+
 #[derive(Debug)]
 struct Shared {
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Value, CommandError>>>>,
+    stream: UnixStream,
+    /// Held from reading bytes to passing on their messages, so that messages stay in order.
+    input: Mutex<Input>,
+    waiting: Mutex<ReplySenders>,
     events: broadcast::Sender<Event>,
     closed: watch::Sender<Option<CloseReason>>,
+}
+
+/// What is read from QEMU.
+#[derive(Debug)]
+struct Input {
+    decoder: Decoder,
+    buffer: Vec<u8>,
+    /// Until it has greeted.
+    greet: Option<oneshot::Sender<Greeting>>,
 }
 
 /// Events from the moment of subscription on.
@@ -56,14 +76,14 @@ struct Shared {
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
     closed: watch::Receiver<Option<CloseReason>>,
+    /// Does not keep the connection open.
+    source: Weak<Shared>,
 }
 
 impl Events {
     /// The next event; `None` when the connection is closed and all its events are taken. If the backlog
     /// overflows, the oldest events are lost, and a warning is logged. Cancellation loses none.
     pub async fn next(&mut self) -> Option<Event> {
-        use broadcast::error::{RecvError, TryRecvError};
-        let lost = |count| tracing::warn!(count, "events of QEMU were lost");
         loop {
             let received = tokio::select! {
                 biased;
@@ -78,10 +98,33 @@ impl Events {
             match received {
                 Ok(event) => return Some(event),
                 Err(RecvError::Closed) => return None,
-                Err(RecvError::Lagged(count)) => lost(count),
+                Err(RecvError::Lagged(count)) => warn_of_loss(count),
             }
         }
     }
+
+    /// Reads what QEMU has written to its socket by now, without waiting. An event that QEMU has sent before the caller
+    /// could know of its cause is then returned by [`Self::try_next`]. On any thread, also outside of a runtime.
+    pub fn catch_up(&self) {
+        if let Some(source) = self.source.upgrade() {
+            source.catch_up();
+        }
+    }
+
+    /// The next event, if it has been read from the socket. Losses are as in [`Self::next`].
+    pub fn try_next(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(event) => return Some(event),
+                Err(TryRecvError::Lagged(count)) => warn_of_loss(count),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+fn warn_of_loss(count: u64) {
+    tracing::warn!(count, "events of QEMU were lost");
 }
 
 impl Client {
@@ -91,18 +134,22 @@ impl Client {
     /// [`QmpError`] if the other side is not a QMP server or closes the stream. A silent server is
     /// waited for without a deadline: the caller sets one.
     pub async fn connect(stream: UnixStream) -> Result<(Self, Events), QmpError> {
-        let read = Arc::new(stream);
-        let write = Arc::clone(&read);
         let (events, first_events) = broadcast::channel(EVENT_BACKLOG);
+        let (greet, greeted) = oneshot::channel();
         let shared = Arc::new(Shared {
+            stream,
+            input: Mutex::new(Input {
+                decoder: Decoder::default(),
+                buffer: vec![0; 16 << 10],
+                greet: Some(greet),
+            }),
             waiting: Mutex::default(),
             events,
             closed: watch::Sender::new(None),
         });
-        let (greet, greeted) = oneshot::channel();
         let (lines, to_write) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(read_all(read, Arc::clone(&shared), greet)).abort_handle();
-        let writer = tokio::spawn(write_all(write, to_write, Arc::clone(&shared))).abort_handle();
+        let reader = tokio::spawn(read_all(Arc::clone(&shared))).abort_handle();
+        let writer = tokio::spawn(write_all(to_write, Arc::clone(&shared))).abort_handle();
         let mut tasks = AbortOnDrop(Some([reader, writer]));
         let greeting = greeted.await.map_err(|_| shared.closed_error())?;
         let Some(tasks) = tasks.0.take() else {
@@ -118,14 +165,8 @@ impl Client {
         });
         let client = Self { connection };
         client.execute("qmp_capabilities", Value::Null).await?;
-        let closed = client.closed();
-        Ok((
-            client,
-            Events {
-                receiver: first_events,
-                closed,
-            },
-        ))
+        let events = client.events_of(first_events);
+        Ok((client, events))
     }
 
     /// QEMU's greeting.
@@ -205,9 +246,14 @@ impl Client {
 
     /// Events from now on.
     pub fn events(&self) -> Events {
+        self.events_of(self.connection.shared.events.subscribe())
+    }
+
+    fn events_of(&self, receiver: broadcast::Receiver<Event>) -> Events {
         Events {
-            receiver: self.connection.shared.events.subscribe(),
+            receiver,
             closed: self.closed(),
+            source: Arc::downgrade(&self.connection.shared),
         }
     }
 
@@ -225,9 +271,7 @@ impl Drop for Connection {
 }
 
 impl Shared {
-    fn lock_waiting(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Value, CommandError>>>> {
+    fn lock_waiting(&self) -> MutexGuard<'_, ReplySenders> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -243,6 +287,50 @@ impl Shared {
 
     fn closed_error(&self) -> QmpError {
         QmpError::Closed(self.closed.borrow().clone().unwrap_or(CloseReason::GivenUp))
+    }
+
+    /// Reads what has arrived.
+    fn catch_up(&self) {
+        // The runtime's own view of whether the socket is readable may be older.
+        let read = |buffer: &mut [u8]| Ok(recv(&self.stream, buffer, RecvFlags::DONTWAIT)?.0);
+        loop {
+            match self.receive(read) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(reason) => return self.close(reason),
+            }
+        }
+    }
+
+    /// Reads once, and passes on what is complete. Returns the number of bytes; 0: there is nothing to read.
+    fn receive(
+        &self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<usize, CloseReason> {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let Input {
+            decoder,
+            buffer,
+            greet,
+        } = &mut *input;
+        let count = match read(buffer) {
+            Ok(0) => return Err(CloseReason::Ended),
+            Ok(count) => count,
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return Ok(0),
+                // A process that is killed with unread input resets its end, which is an end, too.
+                io::ErrorKind::ConnectionReset => return Err(CloseReason::Ended),
+                _ => return Err(CloseReason::Io(Arc::new(error))),
+            },
+        };
+        decoder.feed(&buffer[..count]);
+        loop {
+            match decoder.next_message() {
+                Ok(Some(message)) => self.take(message, greet),
+                Ok(None) => return Ok(count),
+                Err(error) => return Err(CloseReason::Garbage(Arc::new(error))),
+            }
+        }
     }
 
     fn take(&self, message: ServerMessage, greet: &mut Option<oneshot::Sender<Greeting>>) {
@@ -267,45 +355,29 @@ impl Shared {
     }
 }
 
-async fn read_all(stream: Arc<UnixStream>, shared: Arc<Shared>, greet: oneshot::Sender<Greeting>) {
-    let mut greet = Some(greet);
-    let mut decoder = Decoder::default();
-    let mut buffer = vec![0; 16 << 10];
-    let reason = 'stream: loop {
-        let read = match stream.readable().await {
-            Ok(()) => stream.try_read(&mut buffer),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(0) => break CloseReason::Ended,
-            Ok(count) => decoder.feed(&buffer[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            // A process that is killed with unread input resets its end, which is an end, too.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                break CloseReason::Ended;
-            }
-            Err(error) => break CloseReason::Io(Arc::new(error)),
+async fn read_all(shared: Arc<Shared>) {
+    let reason = loop {
+        if let Err(error) = shared.stream.readable().await {
+            break CloseReason::Io(Arc::new(error));
         }
-        loop {
-            match decoder.next_message() {
-                Ok(Some(message)) => shared.take(message, &mut greet),
-                Ok(None) => break,
-                Err(error) => break 'stream CloseReason::Garbage(Arc::new(error)),
-            }
+        if let Err(reason) = shared.receive(|buffer| shared.stream.try_read(buffer)) {
+            break reason;
         }
     };
+    // A connection that ends before the greeting fails the caller that waits for it.
+    let greet = {
+        let mut input = shared.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.greet.take()
+    };
     shared.close(reason);
+    drop(greet);
 }
 
-async fn write_all(
-    stream: Arc<UnixStream>,
-    mut lines: mpsc::UnboundedReceiver<Line>,
-    shared: Arc<Shared>,
-) {
+async fn write_all(mut lines: mpsc::UnboundedReceiver<Line>, shared: Arc<Shared>) {
     while let Some(line) = lines.recv().await {
-        if let Err(error) = send(&stream, line).await {
+        if let Err(error) = send(&shared.stream, line).await {
             // A closed pipe is QEMU's end; the reader, which may still have events to read, says so.
-            if error.kind() != std::io::ErrorKind::BrokenPipe {
+            if error.kind() != io::ErrorKind::BrokenPipe {
                 shared.close(CloseReason::Io(Arc::new(error)));
             }
             return;

@@ -251,3 +251,42 @@ async fn events_end_with_the_last_handle() {
         "the stream is closed"
     );
 }
+
+/// The reader's task does not run meanwhile: this test's runtime has one thread, which does not await.
+#[tokio::test]
+async fn events_can_be_taken_without_the_runtime() {
+    use std::io::Write;
+
+    let (client, _events, server) = connected().await;
+    let mut events = client.events();
+    let mut server = server.0.into_inner().into_std().unwrap();
+    let mut say = |name: &str| {
+        let line =
+            format!(r#"{{"event": "{name}", "timestamp": {{"seconds": 0, "microseconds": 0}}}}"#);
+        server.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    };
+    events.catch_up();
+    assert!(events.try_next().is_none());
+    say("GUEST_PANICKED");
+    say("STOP");
+    let outside = std::thread::spawn(move || {
+        events.catch_up();
+        let names: Vec<_> = std::iter::from_fn(|| events.try_next())
+            .map(|event| event.name)
+            .collect();
+        (names, events)
+    });
+    let (names, mut events) = outside.join().unwrap();
+    assert_eq!(names, ["GUEST_PANICKED", "STOP"]);
+    // The task continues where that has ended.
+    say("RESUME");
+    assert_eq!(events.next().await.unwrap().name, "RESUME");
+    drop(server);
+    events.catch_up();
+    assert!(events.try_next().is_none());
+    assert!(events.next().await.is_none());
+    assert!(matches!(
+        *client.closed().borrow(),
+        Some(CloseReason::Ended)
+    ));
+}

@@ -56,8 +56,8 @@ pub use kernel_arguments::{
     CmdlineDefaults, KernelArgument, default_kernel_arguments, kernel_arguments,
 };
 pub use machine::{
-    AgentStreams, Machine, MachineEvent, PanicAction, ProcessorState, SaveForm, Standby,
-    supports_s3,
+    AgentStreams, GuestEndWatch, Machine, MachineEvent, PanicAction, ProcessorState, SaveForm,
+    Standby, supports_s3,
 };
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};

@@ -46,6 +46,15 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Findings as the tests of rules compare them: `line: what`.
+#[cfg(test)]
+pub(crate) fn lines(findings: impl IntoIterator<Item = Finding>) -> Vec<String> {
+    let findings = findings.into_iter();
+    findings
+        .map(|finding| format!("{}: {}", finding.line, finding.what))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

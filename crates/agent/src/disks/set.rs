@@ -7,8 +7,8 @@ use super::{links, mounts, refresh};
 use crate::failure;
 use crate::module_requests::{ModuleRequests, Stop};
 use crate::roots;
-use provium_protocol::Reply;
 use provium_protocol::op::{DiskConfig, DiskMount, DiskNode, SetDisks};
+use provium_protocol::{Reply, WireError};
 
 /// What a virtio disk can have as its serial number.
 const SERIAL_LIMIT: usize = 20;
@@ -40,75 +40,80 @@ pub(crate) fn set(
     known: &[DiskNode],
     modules: &mut ModuleRequests,
 ) -> Result<Reply, Stop> {
-    check(&request.disks).map_err(failure::invalid)?;
-    let known_devices = Device::known(&request.disks, known);
-    let is_known = known_devices.is_some();
-    let devices = wait::await_devices(&request.disks, known_devices, modules)?;
-    let pairs = request.disks.iter().filter_map(|disk| {
-        // All are there, since they were waited for.
-        Device::find(disk, &devices).map(|device| DiskName(disk, device))
-    });
-    let pairs: Vec<DiskName<'_>> = pairs.collect();
+    let disks = &request.disks;
+    check(disks).map_err(failure::invalid)?;
+    let known_devices = Device::known(disks, known);
+    let are_known = known_devices.is_some();
+    let devices = wait::await_devices(disks, known_devices, modules)?;
     // The others were there when the template was made.
-    for DiskName(_, device) in pairs.iter().filter(|pair| !pair.0.is_replaced) {
+    for DiskName(_, device) in pairs(disks, &devices).filter(|pair| !pair.0.is_replaced) {
         device.await_probe(roots::SYS);
     }
     // Before anything is changed: a request that takes modules is carried out again, from its start.
-    let filesystems = pairs.iter().filter_map(|pair| pair.0.mount.as_ref());
-    mounts::load(filesystems.map(|mount| &*mount.filesystem), modules)?;
-    let udev = Udev::find();
+    let mounts = disks.iter().filter_map(|disk| disk.mount.as_ref());
+    mounts::load(mounts.map(|mount| &*mount.filesystem), modules)?;
+    let known = are_known.then_some(known);
+    Ok(bring_up(disks, &devices, known, Udev::find())?)
+}
+
+/// Carries out a request that waits for nothing: about known devices that have their sizes, without mounts and
+/// searches for partitions. `None` for any other, and if it fails: [`set`] is to carry it out then.
+pub(crate) fn set_at_once(request: &SetDisks, known: &[DiskNode]) -> Option<Reply> {
+    let disks = &request.disks;
+    check(disks).ok()?;
+    let devices = Device::known(disks, known)?;
+    if !disks.iter().all(is_immediate) || Udev::find() == Udev::Runs {
+        return None;
+    }
+    if !wait::are_ready(disks, &devices) {
+        return None;
+    }
+    bring_up(disks, &devices, Some(known), Udev::Absent).ok()
+}
+
+/// Has the guest use disks whose devices are there: empty caches for replaced ones, links, mounts. `known`: what the
+/// last request has found, if the devices are those.
+fn bring_up(
+    disks: &[DiskConfig],
+    devices: &[Device],
+    known: Option<&[DiskNode]>,
+    udev: Udev,
+) -> Result<Reply, WireError> {
     // The last request has made those of known devices.
-    let mut are_linked = is_known && devices.iter().all(|device| device.is_one_of(known));
-    for pair in pairs.iter().filter(|pair| pair.0.is_replaced) {
-        let has_partitions = !is_known && !pair.1.partitions(roots::SYS).is_empty();
-        let search = refresh::refresh(pair, has_partitions, udev)?;
+    let mut are_linked =
+        known.is_some_and(|known| devices.iter().all(|device| device.is_one_of(known)));
+    for pair in pairs(disks, devices).filter(|pair| pair.0.is_replaced) {
+        let has_partitions = known.is_none() && !pair.1.partitions(roots::SYS).is_empty();
+        let search = refresh::refresh(&pair, has_partitions, udev)?;
         are_linked &= search == PartitionSearch::Unnecessary;
     }
     if !are_linked {
-        links::set(roots::SYS, roots::DEV, &devices)
+        links::set(roots::SYS, roots::DEV, devices)
             .map_err(|errno| failure::os("making the links in /dev/disk/by-id", errno))?;
     }
-    for pair in &pairs {
+    for pair in pairs(disks, devices) {
         if let Some(mount) = &pair.0.mount {
-            mounts::mount(pair, mount)?;
+            mounts::mount(&pair, mount)?;
         }
     }
     // At the end, since udev would compete for the CPU with the above.
     if udev == Udev::Runs {
-        for pair in pairs.iter().filter(|pair| pair.0.is_replaced) {
-            refresh::trigger_udev(pair)?;
+        for pair in pairs(disks, devices).filter(|pair| pair.0.is_replaced) {
+            refresh::trigger_udev(&pair)?;
         }
     }
-    let nodes = pairs.iter().map(|DiskName(disk, device)| DiskNode {
+    let nodes = pairs(disks, devices).map(|DiskName(disk, device)| DiskNode {
         serial: disk.serial.clone(),
         name: device.name.clone(),
     });
     Ok(Reply::Disks(nodes.collect()))
 }
 
-/// Carries out a request that waits for nothing: about known devices that have their sizes, without mounts and
-/// searches for partitions. `None` for any other, and if it fails: [`set`] is to carry it out then.
-pub(crate) fn set_at_once(request: &SetDisks, known: &[DiskNode]) -> Option<Reply> {
-    check(&request.disks).ok()?;
-    let devices = Device::known(&request.disks, known)?;
-    if !request.disks.iter().all(is_immediate) || Udev::find() == Udev::Runs {
-        return None;
-    }
-    if !wait::are_ready(&request.disks, &devices) {
-        return None;
-    }
-    for disk in &request.disks {
-        let device = Device::find(disk, &devices)?;
-        refresh::refresh(&DiskName(disk, device), false, Udev::Absent).ok()?;
-    }
-    if !devices.iter().all(|device| device.is_one_of(known)) {
-        links::set(roots::SYS, roots::DEV, &devices).ok()?;
-    }
-    let nodes = devices.into_iter().map(|device| DiskNode {
-        serial: device.serial,
-        name: device.name,
-    });
-    Some(Reply::Disks(nodes.collect()))
+/// The disks with their devices, which are all there.
+fn pairs<'a>(disks: &'a [DiskConfig], devices: &'a [Device]) -> impl Iterator<Item = DiskName<'a>> {
+    disks
+        .iter()
+        .filter_map(|disk| Device::find(disk, devices).map(|device| DiskName(disk, device)))
 }
 
 /// Whether nothing about the disk takes a command of its device. Its caches are empty: only the host has used it.

@@ -348,10 +348,6 @@ impl Router {
                     self.exclusive.end();
                     self.quiescence.begin(call);
                 }
-                Effect::Stop(how) => {
-                    self.link.flush();
-                    power::stop(how);
-                }
                 Effect::ExecutorEnded => self.quiescence.on_executor_ended(),
                 Effect::HoldOutput => self.link.hold_output(),
                 Effect::ReleaseOutput => self.link.release_output(),

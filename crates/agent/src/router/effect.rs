@@ -2,7 +2,6 @@
 
 use super::configuration_request::ConfigurationRequest;
 use crate::failure::OpResult;
-use crate::sys::boot::Stop;
 use provium_protocol::op::SetIdentity;
 use provium_protocol::{CallId, FrameKind, Lane};
 
@@ -26,8 +25,6 @@ pub(super) enum Effect {
     Configure(CallId, ConfigurationRequest),
     /// Begins to quiesce, on behalf of this call.
     Quiesce(CallId),
-    /// Stops the machine once the output has been written.
-    Stop(Stop),
     /// The executor ended in the middle of what it was sending.
     ExecutorEnded,
     /// Holds back output that comes from now on.

@@ -4,9 +4,8 @@ use super::configuration_request::ConfigurationRequest;
 use super::effect::Effect;
 use crate::failure;
 use crate::network::NetworkRequest;
-use crate::sys::boot::Stop;
 use provium_protocol::frame::Assembler;
-use provium_protocol::{AgentOp, CallId, Frame, Lane, Reply, WireError, codec};
+use provium_protocol::{AgentOp, CallId, Frame, Lane, WireError, codec};
 use std::collections::BTreeMap;
 
 /// Requests that have arrived in part.
@@ -46,10 +45,6 @@ fn decode(message: &[u8]) -> Result<AgentOp, WireError> {
 
 fn begin(op: AgentOp, call: CallId, effects: &mut Vec<Effect>) {
     match op {
-        AgentOp::PowerOff => effects.extend([
-            Effect::Reply(Lane::AGENT, call, Ok(Reply::Done)),
-            Effect::Stop(Stop::PowerOff),
-        ]),
         AgentOp::Stats => effects.push(Effect::Stats(call)),
         AgentOp::Quiesce => effects.push(Effect::Quiesce(call)),
         AgentOp::SetIdentity(request) => effects.push(Effect::SetIdentity(call, request)),
@@ -133,13 +128,6 @@ mod tests {
                     CALL,
                     ConfigurationRequest::Disks(SetDisks::default()),
                 )],
-            ),
-            (
-                AgentOp::PowerOff,
-                vec![
-                    Effect::Reply(Lane::AGENT, CALL, Ok(Reply::Done)),
-                    Effect::Stop(Stop::PowerOff),
-                ],
             ),
         ] {
             let frame = part(&codec::encode(&op), false);

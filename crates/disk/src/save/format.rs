@@ -207,6 +207,7 @@ impl Reader<'_> {
             is_durable,
             old: self.runs(span.blocks())?,
             new: self.runs(span.blocks())?,
+            lost: Box::default(),
             held: 0,
         })
     }
@@ -262,6 +263,7 @@ impl Content {
                 is_durable: false,
                 old: Runs::one(Address::BASE, 1),
                 new: Runs::one(Address::ZEROES, 1),
+                lost: Box::default(),
                 held: 0,
             }],
         }

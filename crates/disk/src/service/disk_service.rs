@@ -76,6 +76,12 @@ impl DiskService {
         Ok(service)
     }
 
+    /// From now on, a flush for which `has_ended` returns true is not the guest's: it is answered, and makes nothing
+    /// durable. Called for each flush, on the thread of the connection.
+    pub fn watch_guest(&self, has_ended: impl Fn() -> bool + Send + Sync + 'static) {
+        self.shared.served.pace.watch_guest(Box::new(has_ended));
+    }
+
     /// Sets how commands are treated from now on, on all connections.
     pub fn set_pace(&self, pace: Pace) {
         let served = &self.shared.served;

@@ -1,7 +1,9 @@
 //! The log.
 
 use crate::rig::{Guest, Rig, sectors};
-use provium_disk::{Base, CommandKind, Disk, DiskError, Keep, LogEntry, LogKind, PowerCut};
+use provium_disk::{
+    Base, CommandKind, Disk, DiskError, Keep, LogEntry, LogKind, LogMark, PowerCut,
+};
 
 #[test]
 fn the_log_has_what_completed_in_order() {
@@ -28,6 +30,11 @@ fn the_log_has_what_completed_in_order() {
         sequence,
         kind,
         fua,
+        lost: false,
+    };
+    let lost = |sequence, kind| LogEntry {
+        lost: true,
+        ..entry(sequence, kind, false)
     };
     assert_eq!(
         log.entries,
@@ -35,11 +42,59 @@ fn the_log_has_what_completed_in_order() {
             entry(2, LogKind::Write { first: 2, count: 3 }, false),
             entry(3, LogKind::Flush, false),
             entry(4, LogKind::Write { first: 5, count: 1 }, true),
+            lost(5, LogKind::Zeroes { first: 1, count: 9 }),
+            lost(
+                6,
+                LogKind::Discard {
+                    first: 16,
+                    count: 8
+                }
+            ),
+            lost(7, LogKind::Write { first: 2, count: 1 }),
             entry(8, LogKind::PowerCut, false),
-        ],
-        "what the power cut lost is not there"
+        ]
     );
     assert_eq!(disk.writes_since(mark).unwrap().entries, log.entries[2..]);
+}
+
+#[test]
+fn the_log_has_both_parts_of_a_torn_write() {
+    let rig = Rig::new();
+    let disk = rig.scratch_disk(1 << 20);
+    disk.record_log(true).unwrap();
+    disk.put(0, &sectors(1, 1));
+    disk.put(10, &sectors(8, 2));
+    let loss = disk.power_cut(PowerCut {
+        keep: Keep::Torn,
+        seed: 1,
+    });
+    let loss = loss.unwrap();
+    assert_eq!((loss.kept, loss.torn), (1, 1));
+    let log = disk.writes().unwrap();
+    let described: Vec<_> = (log.entries.iter())
+        .map(|entry| (entry.sequence, entry.kind, entry.lost))
+        .collect();
+    let [
+        whole,
+        (2, LogKind::Write { first, count }, false),
+        rest,
+        cut,
+    ] = described[..]
+    else {
+        panic!("{described:?}");
+    };
+    assert_eq!(whole, (1, LogKind::Write { first: 0, count: 1 }, false));
+    assert_eq!(first, 10);
+    let kind = LogKind::Write {
+        first: 10 + count,
+        count: 8 - count,
+    };
+    assert_eq!(rest, (2, kind, true));
+    assert_eq!(cut, (3, LogKind::PowerCut, false));
+    assert_eq!(
+        disk.writes_since(LogMark(2)).unwrap().entries,
+        log.entries[3..]
+    );
 }
 
 #[test]

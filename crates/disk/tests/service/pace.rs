@@ -4,6 +4,8 @@ use crate::client::*;
 use crate::memory::{Memory, Served};
 use provium_disk::{CommandKind, Pace};
 use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const MIB: usize = 1 << 20;
 
@@ -83,4 +85,31 @@ fn a_flush_that_fails_is_answered_with_its_error() {
     assert_eq!((reply.cookie, reply.error), (77, 28), "NBD_ENOSPC");
     served.service.set_pace(Pace::Paused);
     assert_eq!(client.ask(FLUSH, 0, 0), ok(77), "QEMU's own");
+}
+
+#[test]
+fn flushes_after_the_end_of_the_guest_are_qemu_s() {
+    let served = Served::new(Memory::new(MIB));
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let seen_by_service = Arc::clone(&has_ended);
+    served
+        .service
+        .watch_guest(move || seen_by_service.load(Ordering::SeqCst));
+    let mut client = Client::new(&served);
+    client.write(0, &[1; 512]);
+    assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
+    assert_eq!(seen(&served), [CommandKind::Write, CommandKind::Flush]);
+    served.service.set_pace(Pace::Draining);
+    assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
+    has_ended.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
+    }
+    served.service.set_pace(Pace::Normal);
+    assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
+    assert_eq!(
+        seen(&served)[2..],
+        [CommandKind::Flush],
+        "the one before the end was the guest's"
+    );
 }

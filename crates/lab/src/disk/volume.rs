@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SECTOR, SavedDisk, image_size};
 use provium_image::{DiskImage, ImageError, Images, filesystem_of};
 use provium_store::StoreError;
+use provium_vmm::GuestEndWatch;
 use std::io;
 use std::sync::Arc;
 
@@ -181,9 +182,10 @@ impl Volume {
     }
 
     /// Serves it at a new socket.
-    pub(crate) fn serve(&self, name: &str) -> io::Result<OfferedDisk> {
+    pub(crate) fn serve(&self, name: &str, guest: GuestEndWatch) -> io::Result<OfferedDisk> {
         let socket = self.scratch.socket()?;
         let service = DiskService::start(Arc::new(self.disk.clone()), name, &socket)?;
+        service.watch_guest(move || guest.has_ended());
         Ok(OfferedDisk { service, socket })
     }
 }

@@ -5,11 +5,11 @@ use crate::disk::{SavedVmDisk, VmDisk};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
+use crate::graph::lab_manifest::{BridgeEntry, LabManifest, VmEntry};
 use crate::graph::membership::{bridges_below, vms_below};
 use crate::lock::lock;
-use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
+use crate::network::{Bridge, RestoringBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
-use crate::save::SavedNic;
 use crate::snapshot::folder::{LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current};
 use crate::snapshot::lifecycles::lock_all_to_end;
 use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason, prepare};
@@ -18,25 +18,13 @@ use crate::snapshot::vm::Snapshot;
 use crate::vm::{
     Vm, member_entries, restored_disks, restored_nics, save_disks, saved_nics, switch_off,
 };
-use crate::vm_options::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
 use provium_store::{CacheEntry, Seal, StagingFolder};
 use provium_vmm::SaveForm;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-
-/// The file that says what the lab was.
-const FACTS: &str = LAB_SIGN;
-
-/// The layout of that file. 2: with all options of the VMs. 3: with bridges and NICs.
-/// 4: with the disks of VMs that are off.
-const VERSION: u32 = 4;
-
-/// Longest file that is read, bytes: VMs may have been given files of any size.
-const LONGEST: u64 = 256 << 20;
 
 /// A moment of a lab.
 #[derive(Clone)]
@@ -46,47 +34,9 @@ struct Inner {
     id: ResourceId,
     name: String,
     folder: SnapshotDir,
-    /// In the order of the facts' booted VMs.
+    /// In the order of the manifest's booted VMs.
     vms: Vec<Snapshot>,
-    facts: LabFacts,
-}
-
-/// What the lab was.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LabFacts {
-    version: u32,
-    vms: Vec<VmEntry>,
-    bridges: Vec<BridgeEntry>,
-}
-
-/// A bridge of the lab.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BridgeEntry {
-    /// The sub-labs on the way to it, outermost first.
-    labs: Vec<String>,
-    saved: SavedBridge,
-}
-
-/// A VM of the lab.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VmEntry {
-    /// The sub-labs on the way to it, outermost first.
-    labs: Vec<String>,
-    name: String,
-    profile: String,
-    /// The part of the folder that has it; `None`: it was not booted.
-    folder: Option<String>,
-    /// What it is made with, where it is not there: as it was created, or, if it was on, booted.
-    options: VmOptions,
-    /// Its NICs, in the order of their attachment.
-    nics: Vec<SavedNic>,
-    /// If it was off: its disks, in the order of their attachment.
-    disks: Vec<SavedVmDisk>,
-    /// The part of the folder that has their files.
-    disks_folder: String,
+    manifest: LabManifest,
 }
 
 impl LabSnapshot {
@@ -102,86 +52,37 @@ impl LabSnapshot {
     ) -> Result<Self, LabError> {
         let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
         let vms = vms_below(lab, scope);
-        let named = place
-            .map(|place| StagedDir::new(place, LAB_SIGN))
-            .transpose();
-        let named = named.map_err(failed)?;
-        let folder = match &named {
-            Some(named) => SnapshotDir::draft_of(named),
+        let named = place.map(|place| StagedDir::new(place, LAB_SIGN));
+        let named = named.transpose().map_err(failed)?;
+        let (folder, form) = match &named {
+            Some(named) => (SnapshotDir::draft_of(named), SaveForm::Whole),
             None => {
                 let draft = Arc::new(staging_folder(lab)?);
-                SnapshotDir::cached(&draft, draft.path())
+                let folder = SnapshotDir::cached(&draft, draft.path());
+                (folder, lab.file_context().form_in_cache())
             }
         };
-        let form = if named.is_some() {
-            SaveForm::Whole
-        } else {
-            lab.file_context().form_in_cache()
-        };
-        let (mut entries, mut booted) = (Vec::new(), Vec::new());
-        for (number, (labs, vm)) in vms.into_iter().enumerate() {
-            let on = !vm.is_off();
-            let part = format!("vm-{number}");
-            let disks_folder = format!("disks-{number}");
-            let disks = match on {
-                // The snapshot of the VM has them.
-                true => Vec::new(),
-                false => save_disks_of(&vm, &folder.path().join(&disks_folder)).await?,
-            };
-            entries.push(VmEntry {
-                labs,
-                name: vm.name().to_owned(),
-                profile: vm.profile().to_owned(),
-                folder: on.then(|| part.clone()),
-                options: match on {
-                    true => lock(&vm.0.booted_with).clone(),
-                    false => vm.0.options.clone(),
-                },
-                nics: saved_nics(&vm),
-                disks,
-                disks_folder,
-            });
-            if on {
-                booted.push((vm, folder.part(&part)));
-            }
-        }
-        let (paths, bridges): (Vec<_>, Vec<_>) = bridges_below(lab, scope).into_iter().unzip();
+        let content = LabContent::of(vms, bridges_below(lab, scope), &folder).await?;
         let owner = lab.clone();
-        let taken = apart(lab.environment().runtime(), async move {
-            let failed = |error: io::Error| LabError::host(owner.subject(), "snapshot()", error);
-            let taken = take_all(booted, bridges, form, AfterSave::Thaw).await?;
-            let bridges = paths.into_iter().zip(taken.bridges);
-            let bridges = bridges.map(|(labs, saved)| BridgeEntry { labs, saved });
-            let facts = LabFacts {
-                version: VERSION,
-                vms: entries,
-                bridges: bridges.collect(),
-            };
-            let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
-            let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
-            written.map_err(failed)?;
+        let saved = apart(lab.environment().runtime(), async move {
+            let snapshot = content.save(&owner, folder, form).await?;
             let sealed = match named {
                 Some(named) => {
-                    let seal = named.seal().await.map_err(failed)?;
-                    Some((named, seal))
+                    let seal = named.seal().await;
+                    let seal =
+                        seal.map_err(|error| LabError::host(owner.subject(), "snapshot()", error));
+                    Some((named, seal?))
                 }
                 None => None,
             };
-            let snapshot = LabSnapshot(Arc::new(Inner {
-                id: ResourceId::next(),
-                name: owner.name().to_owned(),
-                folder,
-                vms: taken.vms,
-                facts,
-            }));
-            Ok((snapshot, sealed))
+            Ok::<_, LabError>((snapshot, sealed))
         });
-        let taken = taken.await;
-        let (taken, sealed) =
-            taken.map_err(|error| LabError::host(lab.subject(), "snapshot()", error))??;
+        let saved = saved.await;
+        let (snapshot, sealed) =
+            saved.map_err(|error| LabError::host(lab.subject(), "snapshot()", error))??;
         match sealed {
-            Some((named, seal)) => Ok(taken.moved_to(&named.install(seal).map_err(failed)?)),
-            None => Ok(taken),
+            Some((named, seal)) => Ok(snapshot.moved_to(&named.install(seal).map_err(failed)?)),
+            None => Ok(snapshot),
         }
     }
 
@@ -203,13 +104,13 @@ impl LabSnapshot {
     ) -> Result<(), LabError> {
         let snapshot = self.clone();
         let mut bridges = Vec::new();
-        for entry in &snapshot.0.facts.bridges {
+        for entry in &snapshot.0.manifest.bridges {
             let bridge = bridge_of(lab, scope, entry)?;
             bridges.push(RestoringBridge::new(bridge, entry.saved.clone()).await?);
         }
         let mut pairs = Vec::new();
         let mut saved = snapshot.0.vms.iter().cloned();
-        for entry in &snapshot.0.facts.vms {
+        for entry in &snapshot.0.manifest.vms {
             let vm = vm_of(lab, scope, entry)?;
             let from = if entry.folder.is_some() {
                 saved.next()
@@ -289,32 +190,19 @@ impl LabSnapshot {
         let path = folder.path();
         let subject = format!("snapshot `{path}`");
         let failed = |error: io::Error| LabError::host(subject.clone(), "restore()", error);
-        let file = path.join(FACTS);
-        let length = fs_err::metadata(&file).map_err(failed)?.len();
-        if length > LONGEST {
-            return Err(failed(io::Error::other(format!("`{file}` is too long"))));
-        }
-        let text = fs_err::read(&file).map_err(failed)?;
-        let facts: LabFacts =
-            serde_json::from_slice(&text).map_err(|error| failed(io::Error::other(error)))?;
-        if facts.version != VERSION {
-            let why = format!("`{file}` has version {}", facts.version);
-            return Err(failed(io::Error::other(why)));
-        }
-        let mut vms = Vec::new();
-        for part in facts.vms.iter().filter_map(|entry| entry.folder.as_deref()) {
-            if Utf8Path::new(part).file_name() != Some(part) {
-                let why = format!("`{file}` names `{part}`, which is not within its folder");
-                return Err(failed(io::Error::other(why)));
-            }
-            vms.push(Snapshot::in_folder(folder.part(part))?);
-        }
+        let manifest = LabManifest::read(path).map_err(failed)?;
+        let parts = manifest
+            .vms
+            .iter()
+            .filter_map(|entry| entry.folder.as_deref());
+        let vms = parts.map(|part| Snapshot::in_folder(folder.part(part)));
+        let vms = vms.collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Inner {
             id: ResourceId::next(),
             name: path.file_name().unwrap_or_default().to_owned(),
             folder,
             vms,
-            facts,
+            manifest,
         })))
     }
 
@@ -364,8 +252,82 @@ impl LabSnapshot {
             name: self.0.name.clone(),
             folder: SnapshotDir::of_author(place, Some(seal.clone())),
             vms: self.0.vms.iter().map(moved).collect(),
-            facts: self.0.facts.clone(),
+            manifest: self.0.manifest.clone(),
         }))
+    }
+}
+
+/// What a snapshot is taken of.
+struct LabContent {
+    vms: Vec<VmEntry>,
+    /// Those of the entries that are on, and where each is saved.
+    booted: Vec<(Vm, SnapshotDir)>,
+    /// With the sub-labs on the way to each.
+    bridges: Vec<(Vec<String>, Bridge)>,
+}
+
+impl LabContent {
+    /// Describes the VMs, and saves the disks of those that are off.
+    async fn of(
+        vms: Vec<(Vec<String>, Vm)>,
+        bridges: Vec<(Vec<String>, Bridge)>,
+        folder: &SnapshotDir,
+    ) -> Result<Self, LabError> {
+        let (mut entries, mut booted) = (Vec::new(), Vec::new());
+        for (number, (labs, vm)) in vms.into_iter().enumerate() {
+            let on = !vm.is_off();
+            let part = format!("vm-{number}");
+            let disks_folder = format!("disks-{number}");
+            let disks = match on {
+                // The snapshot of the VM has them.
+                true => Vec::new(),
+                false => save_disks_of(&vm, &folder.path().join(&disks_folder)).await?,
+            };
+            entries.push(VmEntry {
+                labs,
+                name: vm.name().to_owned(),
+                profile: vm.profile().to_owned(),
+                folder: on.then(|| part.clone()),
+                options: match on {
+                    true => lock(&vm.0.booted_with).clone(),
+                    false => vm.0.options.clone(),
+                },
+                nics: saved_nics(&vm),
+                disks,
+                disks_folder,
+            });
+            if on {
+                booted.push((vm, folder.part(&part)));
+            }
+        }
+        Ok(Self {
+            vms: entries,
+            booted,
+            bridges,
+        })
+    }
+
+    /// Saves the VMs that are on and the bridges, at one instant, and the description of all.
+    async fn save(
+        self,
+        lab: &Lab,
+        folder: SnapshotDir,
+        form: SaveForm,
+    ) -> Result<LabSnapshot, LabError> {
+        let (paths, bridges): (Vec<_>, Vec<_>) = self.bridges.into_iter().unzip();
+        let taken = take_all(self.booted, bridges, form, AfterSave::Thaw).await?;
+        let bridges = paths.into_iter().zip(taken.bridges);
+        let bridges = bridges.map(|(labs, saved)| BridgeEntry { labs, saved });
+        let manifest = LabManifest::new(self.vms, bridges.collect());
+        let written = manifest.write(folder.path());
+        written.map_err(|error| LabError::host(lab.subject(), "snapshot()", error))?;
+        Ok(LabSnapshot(Arc::new(Inner {
+            id: ResourceId::next(),
+            name: lab.name().to_owned(),
+            folder,
+            vms: taken.vms,
+            manifest,
+        })))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A command in a guest, and its result.
 
 use crate::error::LabError;
+use crate::guest::describe::quoted;
 use provium_guest::{CapturedOutput, DEFAULT_MAX_OUTPUT};
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program};
@@ -129,7 +130,7 @@ impl fmt::Display for CommandSpec {
     /// As the author wrote it: `"echo hi"` or `"echo", {"hi"}`, cut at 80 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match &self.exec.program {
-            Program::Shell(text) => format!("{:?}", String::from_utf8_lossy(text)),
+            Program::Shell(text) => quoted(text),
             Program::Argv(words) => {
                 let mut words = words
                     .iter()

@@ -7,9 +7,11 @@
 use crate::error::LabError;
 use crate::guest::stream::{
     ByteSource, ByteStream, OpenStreams, ReadFuture, Site, StreamKind, StreamParts, shown,
+    shown_call,
 };
 use crate::lock::lock;
 use crate::resource::Scope;
+use provium_events::printable::text_of;
 use provium_vmm::{ConsoleError, ConsoleLog as Log};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,6 +26,27 @@ const PANIC: &[u8] = b"Kernel panic - not syncing: ";
 
 /// How much of the log is shown when a text does not come, bytes.
 const SHOWN: usize = 512;
+
+/// The most texts that a message lists.
+const LISTED: usize = 10;
+
+/// The texts that were waited for, in a message.
+fn any_of(texts: &[&[u8]]) -> String {
+    let listed = texts
+        .iter()
+        .take(LISTED)
+        .map(|text| format!("`{}`", shown(text)));
+    let mut list = listed.collect::<Vec<_>>().join(" or ");
+    if texts.len() > LISTED {
+        list.push_str(&format!(" or one of {} more", texts.len() - LISTED));
+    }
+    list
+}
+
+/// The call of [`Console::never`] in messages.
+pub(crate) fn never_call(text: &[u8]) -> String {
+    shown_call("never", text)
+}
 
 /// The console of a VM.
 #[derive(Clone)]
@@ -168,10 +191,10 @@ impl Console {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let from = self.mark().saturating_sub(bytes).max(mark);
         let tail = self.there_since(from, usize::MAX).unwrap_or_default();
-        let text = String::from_utf8_lossy(&tail);
+        let text = text_of(&tail);
         match text.split_once('\n') {
             Some((_, rest)) if from > mark => rest.to_owned(),
-            _ => text.into_owned(),
+            _ => text,
         }
     }
 
@@ -180,7 +203,7 @@ impl Console {
         let log = self.there_since(self.boot_start(), usize::MAX).ok()?;
         let start = memchr::memmem::rfind(&log, PANIC)? + PANIC.len();
         let line = log[start..].split(|byte| *byte == b'\n').next()?;
-        let reason = String::from_utf8_lossy(line).trim().to_owned();
+        let reason = text_of(line).trim().to_owned();
         (!reason.is_empty()).then_some(reason)
     }
 
@@ -191,12 +214,23 @@ impl Console {
 
     /// Waits until the text is anywhere in the log of the last boot or reset. Consumes nothing.
     pub async fn expect(&self, text: &[u8], timeout: Duration) -> Result<(), LabError> {
-        self.expect_any(&[text], timeout).await.map(drop)
+        let call = shown_call("expect", text);
+        self.wait_for_any(call, &[text], timeout).await.map(drop)
     }
 
     /// Waits until one of the texts is anywhere in the log of the last boot or reset; its index. A
     /// reset meanwhile begins the search again.
     pub async fn expect_any(&self, texts: &[&[u8]], timeout: Duration) -> Result<usize, LabError> {
+        let call = format!("expect_any({})", any_of(texts));
+        self.wait_for_any(call, texts, timeout).await
+    }
+
+    async fn wait_for_any(
+        &self,
+        call: String,
+        texts: &[&[u8]],
+        timeout: Duration,
+    ) -> Result<usize, LabError> {
         let deadline = Instant::now() + timeout;
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         // Each window begins as far before the end of the last one as a text may be long.
@@ -220,28 +254,20 @@ impl Console {
             }
             // A text may begin in what was searched and end in what is still to come.
             at = end.saturating_sub(longest);
-            let wanted = || {
-                let texts: Vec<_> = texts.iter().map(|text| shown(text)).collect();
-                texts.join("` or `")
-            };
-            let call = match texts {
-                [_] => format!("expect(\"{}\")", wanted()),
-                _ => format!("expect_any(`{}`)", wanted()),
-            };
             match tokio::time::timeout_at(deadline, self.log.changed_past(end)).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let why = format!(
-                        "the console ended before `{}`{}",
-                        wanted(),
+                        "the console ended before {}{}",
+                        any_of(texts),
                         self.shown_of_boot()
                     );
                     return Err(LabError::invalid(self.subject(), call, why));
                 }
                 Err(_) => {
                     let why = format!(
-                        "timed out waiting for `{}`{}",
-                        wanted(),
+                        "timed out waiting for {}{}",
+                        any_of(texts),
                         self.shown_of_boot()
                     );
                     return Err(LabError::invalid(self.subject(), call, why));
@@ -250,29 +276,23 @@ impl Console {
         }
     }
 
-    /// Fails if the text comes within `duration` from now on.
-    pub async fn never(&self, text: &[u8], duration: Duration) -> Result<(), LabError> {
+    /// Fails if the text comes within `duration` from now on, whether or not a machine runs.
+    pub(crate) async fn never(&self, text: &[u8], duration: Duration) -> Result<(), LabError> {
         let deadline = Instant::now() + duration;
         let size = WINDOW.max(2 * text.len());
         let mut at = self.mark();
         loop {
             let fresh = self.there_since(at, size)?;
             if memchr::memmem::find(&fresh, text).is_some() {
-                let shown = shown(text);
-                let why = format!("`{shown}` came{}", self.shown());
-                return Err(LabError::invalid(
-                    self.subject(),
-                    format!("never(\"{shown}\")"),
-                    why,
-                ));
+                let why = format!("`{}` came{}", shown(text), self.shown());
+                return Err(LabError::invalid(self.subject(), never_call(text), why));
             }
             let end = at + fresh.len() as u64;
             // A text may begin in what was searched and end in what is still to come.
             at = end.saturating_sub(text.len() as u64).max(at);
-            let more = self.log.changed_past(end);
-            match tokio::time::timeout_at(deadline, more).await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Ok(()),
+            let more = self.log.grown_past(end);
+            if tokio::time::timeout_at(deadline, more).await.is_err() {
+                return Ok(());
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::guest::target::Target;
-use crate::resource::{Generation, HandleEpoch};
+use crate::resource::{Generation, GuestChange, HandleEpoch};
 use camino::Utf8Path;
 use provium_guest::{CallError, LaneHandle};
 use provium_protocol::Lane;
@@ -85,7 +85,8 @@ impl CallContext {
     /// # Errors
     /// Unless the VM is booted, and `what` was not invalidated by a reset or a restore.
     pub(crate) fn validate(&self, what: &str) -> Result<Self, LabError> {
-        let link = self.target.vm().booted(&self.call)?;
+        let link = self.target.vm().booted(&self.call);
+        let link = link.map_err(|error| error.of_subject(&self.subject))?;
         self.check_epoch(what)?;
         Ok(Self {
             lane: link.channel.lane(self.lane.lane()),
@@ -98,8 +99,12 @@ impl CallContext {
     fn check_epoch(&self, what: &str) -> Result<(), LabError> {
         match self.target.why_invalid(self.epoch) {
             None => Ok(()),
-            Some(how) => {
-                let why = format!("{what} is gone: the VM was {how}");
+            Some(change) => {
+                let state = match change {
+                    GuestChange::Restore => "restored to a state without it".to_owned(),
+                    other => other.to_string(),
+                };
+                let why = format!("{what} is gone: the VM was {state}");
                 Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
         }
@@ -120,7 +125,7 @@ impl CallContext {
     }
 
     /// Whether the VM runs on another machine than it did when the context was made.
-    pub(crate) fn is_restored(&self) -> bool {
+    pub(crate) fn is_on_other_machine(&self) -> bool {
         let now = self.target.vm().link();
         now.is_some_and(|now| now.generation != self.generation)
     }

@@ -254,8 +254,11 @@ impl File {
         if !self.begin_closing() {
             return Ok(());
         }
-        let open_files = self.target().vm().open_files();
-        open_files.fetch_sub(1, Ordering::Relaxed);
+        // What was opened in an earlier guest does not count any more.
+        if self.target().has(self.0.context.epoch) {
+            let open_files = self.target().vm().open_files();
+            open_files.fetch_sub(1, Ordering::Relaxed);
+        }
         self.0.place.leave();
         let context = self.0.context.with_subject(self.subject(), "close()");
         let Ok(context) = context.validate("the file") else {

@@ -121,12 +121,23 @@ impl Process {
         )
     }
 
-    /// Whether it still runs.
-    pub fn status(&self) -> ProcessStatus {
-        if self.command().has_ended() {
-            ProcessStatus::Exited
-        } else {
-            ProcessStatus::Running
+    /// Whether it may still run: its end has not been reported, and its guest is there.
+    pub fn is_running(&self) -> bool {
+        !self.command().has_ended()
+    }
+
+    /// Whether it runs or has ended.
+    ///
+    /// # Errors
+    /// When its end cannot be known any more: its VM is off, was reset, or was restored to a state without it.
+    pub async fn status(&self) -> Result<ProcessStatus, LabError> {
+        match self.command().wait().now_or_never() {
+            None => Ok(ProcessStatus::Running),
+            Some(Ok(_)) => Ok(ProcessStatus::Exited),
+            Some(Err(error)) => {
+                let context = self.context("status()").validate("the process")?;
+                context.explain(Err(error)).await
+            }
         }
     }
 
@@ -223,8 +234,10 @@ impl Process {
             OutputKind::Stderr => ("stderr", self.command().error_reader()),
         };
         let context = self.context(&format!("{name}_stream()"));
-        // What it had printed is there also when its VM is off.
-        let context = context.validate("the process").unwrap_or(context);
+        // What it had printed is there also when its guest is not.
+        let valid = context.validate("the process");
+        let is_in_guest = valid.is_ok();
+        let context = valid.unwrap_or(context);
         let open = Arc::clone(context.target.vm().open_streams());
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, context });
@@ -238,6 +251,9 @@ impl Process {
                 open,
             },
         );
+        if !is_in_guest {
+            stream.leave_guest();
+        }
         if let Some(worker) = self.target().worker() {
             worker.adopt_output(&stream);
         }

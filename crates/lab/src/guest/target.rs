@@ -7,7 +7,7 @@ use crate::error::LabError;
 use crate::guest::stream::OpenStreams;
 use crate::guest::worker_state::WorkerState;
 use crate::lock::lock;
-use crate::resource::{Generation, GuestKey, HandleEpoch, ResourceId, Timeline};
+use crate::resource::{Generation, GuestChange, GuestKey, HandleEpoch, ResourceId, Timeline};
 use futures_util::future::BoxFuture;
 use provium_guest::Channel;
 use provium_protocol::Lane;
@@ -122,10 +122,15 @@ impl Target {
         lock(self.vm.timeline()).is_valid(epoch)
     }
 
-    /// Why a handle that was made at `epoch` is invalid; `None` if it is valid.
-    pub(crate) fn why_invalid(&self, epoch: HandleEpoch) -> Option<&'static str> {
+    /// What has invalidated a handle that was made at `epoch`; `None` if it is valid.
+    pub(crate) fn why_invalid(&self, epoch: HandleEpoch) -> Option<GuestChange> {
         let timeline = lock(self.vm.timeline());
-        (!timeline.is_valid(epoch)).then(|| timeline.why_invalid())
+        (!timeline.is_valid(epoch)).then(|| timeline.last_change())
+    }
+
+    /// What happened to the guest last.
+    pub(crate) fn last_change(&self) -> GuestChange {
+        lock(self.vm.timeline()).last_change()
     }
 
     /// Why it is gone, if it is a worker that is gone.

@@ -233,8 +233,8 @@ impl CallContext {
                 let why = "the guest was rebooted or reset meanwhile";
                 Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
-            Err(_) if self.is_restored() => {
-                let why = "the VM was restored to a snapshot meanwhile";
+            Err(_) if self.is_on_other_machine() => {
+                let why = format!("the VM was {} meanwhile", self.target.last_change());
                 Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
             Err(error) => {
@@ -244,7 +244,8 @@ impl CallContext {
                     return Err(error);
                 }
                 // The channel may close before the cause is known: the VM's end explains more.
-                Err(self.target.vm().explain(&self.call, error).await)
+                let explained = self.target.vm().explain(&self.call, error).await;
+                Err(explained.of_subject(&self.subject))
             }
         }
     }

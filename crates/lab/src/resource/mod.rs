@@ -17,4 +17,4 @@ pub use scope::{CloseFailure, CloseOrder, Scope};
 
 pub(crate) use generation::Generation;
 pub(crate) use scope::{Close, CloseFuture, GuestKey, Registration, WeakScope};
-pub(crate) use timeline::{HandleEpoch, Timeline, TimelineHistory};
+pub(crate) use timeline::{GuestChange, HandleEpoch, Timeline, TimelineHistory};

@@ -5,6 +5,7 @@
 //! those that were made before it are valid again.
 
 use crate::resource::id::ResourceId;
+use std::fmt;
 
 /// When a handle was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,31 @@ impl HandleEpoch {
     /// Whether the guest was neither booted, reset nor restored between the two.
     pub(crate) fn is_same_epoch(self, other: Self) -> bool {
         self.epoch == other.epoch
+    }
+}
+
+/// What has given a VM another guest, or another state of its guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum GuestChange {
+    /// The test booted it.
+    #[default]
+    Boot,
+    /// The test reset it.
+    Reset,
+    /// The guest rebooted by itself.
+    Reboot,
+    /// It was restored to a snapshot.
+    Restore,
+}
+
+impl fmt::Display for GuestChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Boot => "booted again",
+            Self::Reset => "reset",
+            Self::Reboot => "rebooted by its guest",
+            Self::Restore => "restored to a snapshot",
+        })
     }
 }
 
@@ -34,7 +60,8 @@ pub(crate) struct Timeline {
     epochs: Vec<Epoch>,
     /// The number of the latest one.
     last: u64,
-    restored: bool,
+    /// How that one began.
+    change: GuestChange,
 }
 
 /// The timeline at the moment of a snapshot.
@@ -42,11 +69,10 @@ pub(crate) struct Timeline {
 pub(crate) struct TimelineHistory(Vec<Epoch>);
 
 impl Timeline {
-    /// The guest boots: no handle is valid any more.
-    pub(crate) fn boot(&mut self) {
+    /// The guest boots, as `change` says: no handle is valid any more.
+    pub(crate) fn boot(&mut self, change: GuestChange) {
         self.epochs.clear();
-        self.restored = false;
-        self.begin();
+        self.begin(change);
     }
 
     /// The timeline as it is now, for a snapshot.
@@ -62,14 +88,12 @@ impl Timeline {
     /// The guest is restored to that snapshot of this VM.
     pub(crate) fn restore_to(&mut self, history: &TimelineHistory) {
         self.epochs.clone_from(&history.0);
-        self.restored = true;
-        self.begin();
+        self.begin(GuestChange::Restore);
     }
 
     /// The guest is restored from another VM's snapshot: no handle of this VM is valid.
     pub(crate) fn restore_foreign(&mut self) {
-        self.boot();
-        self.restored = true;
+        self.boot(GuestChange::Restore);
     }
 
     /// For a handle that is made now.
@@ -87,16 +111,13 @@ impl Timeline {
         })
     }
 
-    /// What has invalidated handles.
-    pub(crate) fn why_invalid(&self) -> &'static str {
-        if self.restored {
-            "restored to a state without it"
-        } else {
-            "reset"
-        }
+    /// What happened to the guest last.
+    pub(crate) fn last_change(&self) -> GuestChange {
+        self.change
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, change: GuestChange) {
+        self.change = change;
         self.last += 1;
         self.epochs.push(Epoch {
             number: self.last,
@@ -112,7 +133,7 @@ mod tests {
     #[test]
     fn a_reset_invalidates_all_handles_and_a_restore_validates_older_ones() {
         let mut timeline = Timeline::default();
-        timeline.boot();
+        timeline.boot(GuestChange::Boot);
         let before = timeline.mark();
         let past = timeline.history();
         let after = timeline.mark();
@@ -122,9 +143,10 @@ mod tests {
         let later = timeline.mark();
         assert!(timeline.is_valid(before) && timeline.is_valid(later));
         assert!(!timeline.is_valid(after), "made after the snapshot");
+        assert_eq!(timeline.last_change(), GuestChange::Restore);
 
         let nested = timeline.history();
-        timeline.boot();
+        timeline.boot(GuestChange::Boot);
         assert!(
             ![before, after, later]
                 .iter()
@@ -140,7 +162,7 @@ mod tests {
     #[test]
     fn a_foreign_snapshot_invalidates_all_handles() {
         let mut timeline = Timeline::default();
-        timeline.boot();
+        timeline.boot(GuestChange::Boot);
         let mark = timeline.mark();
         timeline.restore_foreign();
         assert!(

@@ -8,6 +8,7 @@ use crate::error::{LabError, chain};
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
+use crate::resource::GuestChange;
 use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::disk::{InsertTime, MachineDisks, disks_for_boot};
 use crate::vm::handle::Vm;
@@ -52,7 +53,7 @@ pub(crate) struct Limit {
     own: Duration,
     stretched: String,
     /// It is less than that, since the caller's time is up then.
-    is_cut: bool,
+    pub(super) is_cut: bool,
 }
 
 impl fmt::Display for Limit {
@@ -134,8 +135,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
         is_of_template: false,
     };
     let machine = boot.run().await?;
-    lock(&vm.0.timeline).boot();
-    vm.0.open_streams.guest_ended();
+    vm.0.begin_guest(GuestChange::Boot);
     *lock(&vm.0.booted_with) = boot.options;
     install(vm, machine, grant, started.elapsed());
     Ok(())

@@ -156,9 +156,11 @@ impl Vm {
 
     /// What is open in it.
     pub fn activity(&self) -> GuestActivity {
+        let has_guest = self.0.stage.borrow().running().is_some();
+        let files = self.0.open_files.load(Ordering::Relaxed);
         GuestActivity {
-            files: self.0.open_files.load(Ordering::Relaxed),
-            streams: self.0.open_streams.count(),
+            files: if has_guest { files } else { 0 },
+            streams: self.0.open_streams.count(has_guest),
         }
     }
 

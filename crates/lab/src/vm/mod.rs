@@ -28,12 +28,14 @@
 //! | `monitor` | watches for the end of the guest |
 //! | `panic` | the restart of a guest whose kernel has panicked |
 //! | `reconnect` | the agent after a reset |
+//! | `console` | waits on its console that end with its guest |
 //! | `death` | how a VM ends, and how that is reported |
 //! | `power` | pause, resume, reset, power button, shutdown, close |
 //! | `stats` | statistics |
 
 mod boot;
 mod cold;
+mod console;
 mod death;
 mod disk;
 mod guest_vm;

@@ -20,6 +20,7 @@
 
 use crate::guest::wait::{exit_reason, machine_end, watched_text};
 use crate::lock::lock;
+use crate::resource::GuestChange;
 use crate::vm::death::{die, shut_down};
 use crate::vm::handle::Vm;
 use crate::vm::panic::{Restart, restart};
@@ -388,8 +389,7 @@ impl<'a> Monitor<'a> {
     /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
     async fn reconnect_after_reboot(&self) -> Result<(), String> {
         let (vm, running) = (self.vm, self.running);
-        lock(&vm.0.timeline).boot();
-        vm.0.open_streams.guest_ended();
+        vm.0.begin_guest(GuestChange::Reboot);
         vm.console().begin_boot();
         *lock(&running.pressed) = None;
         running.machine.clear_failure_hints().await;

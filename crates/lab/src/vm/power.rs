@@ -5,6 +5,7 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::resource::GuestChange;
 use crate::vm::death::{die, shut_down};
 use crate::vm::disk::connect_lost_disks;
 use crate::vm::handle::Vm;
@@ -182,23 +183,27 @@ impl Power<'_> {
     }
 
     /// Pulls its plug: all its disks lose what is not durable at one instant, as far as `cut` says, and it is switched
-    /// off.
+    /// off. The disks of a machine that is off or dead have kept their power until now.
     ///
     /// # Errors
-    /// When it does not run; when the host cannot write to a disk.
+    /// When it was never booted; when the host cannot write to a disk.
     pub async fn power_cut(self, cut: PowerCut) -> Result<Vec<(String, PowerLoss)>, LabError> {
         let call = "power_cut()";
         let lifecycle = self.vm.0.lifecycle_to_end().await;
         let stage = self.vm.0.stage.borrow().clone();
-        let Some(running) = stage.running().cloned() else {
-            return Err(self.vm.0.wrong_state(call, &stage, "booted or paused"));
-        };
+        if matches!(stage, Stage::Created) || self.vm.0.is_closed() {
+            let allowed = "booted, paused, shutdown or dead";
+            return Err(self.vm.0.wrong_state(call, &stage, allowed));
+        }
         let vm = self.vm.clone();
         let cutting = async move {
-            // Paused, it writes to no disk while the others are cut.
-            if matches!(stage, Stage::Booted(_)) {
+            if let Stage::Booted(running) = &stage {
                 running.stop_monitor();
-                switch_machine(&vm, call, &running, VmState::Booted).await?;
+                // Paused, it writes to no disk while the others are cut. So it is if it has just ended by itself.
+                let paused = switch_machine(&vm, call, running, VmState::Booted).await;
+                if running.machine.ended().borrow().is_none() {
+                    paused?;
+                }
             }
             let cut = cut_disks(&vm, call, cut);
             switch_off(&vm, &lifecycle).await;
@@ -299,8 +304,7 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
         let error = LabError::host(vm.subject(), call, error);
         return Err(vm.0.explain(call, error).await);
     }
-    lock(&vm.0.timeline).boot();
-    vm.0.open_streams.guest_ended();
+    vm.0.begin_guest(GuestChange::Reset);
     vm.console().begin_boot();
     *lock(&running.pressed) = None;
     {

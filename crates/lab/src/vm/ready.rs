@@ -4,6 +4,7 @@
 //! that is done: a boot from a template begins there, since the template is saved behind it.
 
 use crate::guest::wait::{GuestWait, WaitError};
+use provium_events::printable::text_of;
 use provium_guest::Channel;
 use provium_protocol::Lane;
 use provium_protocol::op::Exec;
@@ -63,11 +64,7 @@ async fn run(channel: &Channel, command: &str) -> Result<Option<String>, String>
         return Ok(None);
     }
     let said = [command.output(), command.error()]
-        .map(|output| {
-            String::from_utf8_lossy(&output.contents().bytes)
-                .trim()
-                .to_owned()
-        })
+        .map(|output| text_of(&output.contents().bytes).trim().to_owned())
         .concat();
     let how = match exit.code {
         Some(code) => format!("exit code {code}"),

@@ -9,7 +9,7 @@ use crate::guest::stream::OpenStreams;
 use crate::guest::worker::Workers;
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::resource::{Registration, ResourceId, Timeline, TimelineHistory};
+use crate::resource::{GuestChange, Registration, ResourceId, Timeline, TimelineHistory};
 use crate::test_file::TestFileContext;
 use crate::vm::disk::VmDisks;
 use crate::vm::nic::VmNics;
@@ -228,6 +228,13 @@ impl VmCore {
                 found: other.state().word(),
             },
         }
+    }
+
+    /// Another guest begins, and what was open in the one before is not in it.
+    pub(crate) fn begin_guest(&self, change: GuestChange) {
+        lock(&self.timeline).boot(change);
+        self.open_streams.guest_ended();
+        self.open_files.store(0, Ordering::Relaxed);
     }
 
     /// Runs `work` to its end, whether or not the caller waits for it.

@@ -188,6 +188,11 @@ impl Boot<'_> {
                     TemplateFailure::Refused(self.error(refusal(&self.options, &error)))
                 }
                 RestoreError::GuestEnded(how) => TemplateFailure::Refused(self.ended(how)),
+                // A cold boot would take longer than its caller has.
+                RestoreError::TimedOut { processors, .. } if limit.is_cut => {
+                    let why = WaitError::TimedOut(processors);
+                    TemplateFailure::Refused(self.no_reply(why, &limit))
+                }
                 error => unused(error),
             })
         };

@@ -5,9 +5,9 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_of;
 use crate::binding::values::{
-    bytes_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, unsigned_of, words_of,
+    bytes_of, count_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, unsigned_of,
+    words_of,
 };
-use crate::text;
 use mlua::{Function, Table, Value};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -104,10 +104,9 @@ impl Args {
         self.read(index, "the text", text_to_find_of)
     }
 
-    /// A Lua pattern to look for, for a message.
-    pub(crate) fn pattern_to_find(&self, index: usize) -> Result<String, LuaError> {
-        let pattern = self.read(index, "the pattern", text_to_find_of)?;
-        Ok(text::cut(&text::display(&pattern), 200))
+    /// A Lua pattern to look for.
+    pub(crate) fn pattern_to_find(&self, index: usize) -> Result<Vec<u8>, LuaError> {
+        self.read(index, "the pattern", text_to_find_of)
     }
 
     /// A path: a string that is not empty and holds no zero byte.
@@ -151,6 +150,11 @@ impl Args {
         name: &str,
     ) -> Result<T, LuaError> {
         self.read(index, name, unsigned_of)
+    }
+
+    /// A whole number that fits `T`, at least 1.
+    pub(crate) fn count<T: TryFrom<i64>>(&self, index: usize, name: &str) -> Result<T, LuaError> {
+        self.read(index, name, count_of)
     }
 
     pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, LuaError> {
@@ -200,7 +204,7 @@ impl Args {
         let behind_text = index > 0 && matches!(self.value(index - 1), Value::String(_));
         match self.value(index) {
             Value::Nil => Ok(Options::default()),
-            Value::Integer(_) if behind_text => Ok(Options::default()),
+            Value::Integer(count) if behind_text && count >= 0 => Ok(Options::default()),
             Value::Table(table) => Options::read(&table, known),
             other => Err(LuaError::argument(format!(
                 "options must be a table, got {}",

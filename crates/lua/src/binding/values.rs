@@ -63,13 +63,24 @@ pub(crate) fn integer_of(value: &Value) -> Result<i64, String> {
 
 /// An integer that fits `T`, an unsigned type.
 pub(crate) fn unsigned_of<T: TryFrom<i64>>(value: &Value) -> Result<T, String> {
+    unsigned_from(0, value)
+}
+
+/// How many of something: as [`unsigned_of`], and at least one.
+pub(crate) fn count_of<T: TryFrom<i64>>(value: &Value) -> Result<T, String> {
+    unsigned_from(1, value)
+}
+
+fn unsigned_from<T: TryFrom<i64>>(least: i64, value: &Value) -> Result<T, String> {
     let number = integer_of(value)?;
-    T::try_from(number).map_err(
-        |_| match u64::BITS as usize - 8 * std::mem::size_of::<T>() {
-            0 => format!("must be at least 0, got {number}"),
-            unused => format!("must be from 0 to {}, got {number}", u64::MAX >> unused),
-        },
-    )
+    let fits = T::try_from(number).ok().filter(|_| number >= least);
+    fits.ok_or_else(|| match u64::BITS as usize - 8 * std::mem::size_of::<T>() {
+        0 => format!("must be at least {least}, got {number}"),
+        unused => format!(
+            "must be from {least} to {}, got {number}",
+            u64::MAX >> unused
+        ),
+    })
 }
 
 /// A number.

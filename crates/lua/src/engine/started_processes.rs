@@ -3,7 +3,7 @@
 use crate::engine::cut::{Keep, more_lines};
 use crate::engine::run_status::describe_status;
 use crate::text;
-use provium_lab::{LabClone, Process, ProcessStatus};
+use provium_lab::{LabClone, Process};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -82,7 +82,7 @@ impl StartedProcess {
     /// Gives up the process, if it has ended.
     fn release(&mut self) {
         if let Self::Running(process) = self
-            && process.status() == ProcessStatus::Exited
+            && !process.is_running()
         {
             let mut report = ProcessReport::of(process);
             for output in &mut report.outputs {
@@ -117,10 +117,10 @@ impl ProcessReport {
 
 /// `running`, or how it ended.
 pub(crate) fn state(process: &Process) -> String {
-    match (process.ending(), process.status()) {
-        (Some(status), _) => describe_status(status),
-        (None, ProcessStatus::Running) => "running".to_owned(),
-        (None, ProcessStatus::Exited) => "ended with an unknown status".to_owned(),
+    match process.ending() {
+        Some(status) => describe_status(status),
+        None if process.is_running() => "running".to_owned(),
+        None => "ended with an unknown status".to_owned(),
     }
 }
 

@@ -13,14 +13,14 @@ const SPECIALS: &[u8] = b"^$*+?.([%-";
 
 /// Why the search could not be completed.
 #[derive(Debug)]
-pub(crate) enum PatternError {
+pub(crate) enum PatternError<E> {
     /// The pattern is malformed; with Lua's error message.
     Bad(String),
     /// It was interrupted.
-    Stopped(mlua::Error),
+    Stopped(E),
 }
 
-type Result<T> = std::result::Result<T, PatternError>;
+type Result<T, E> = std::result::Result<T, PatternError<E>>;
 
 /// What a capture holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +85,11 @@ pub(super) fn class_end(pattern: &[u8], mut p: usize) -> std::result::Result<usi
     }
 }
 
-fn bad<T>(why: impl Into<String>) -> Result<T> {
+fn bad<T, E>(why: impl Into<String>) -> Result<T, E> {
     Err(PatternError::Bad(why.into()))
 }
 
-impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
+impl<'a, E, S: FnMut() -> std::result::Result<(), E>> Matcher<'a, S> {
     /// `pattern` is without the `^` of an anchor.
     pub(crate) fn new(text: &'a [u8], pattern: &'a [u8], go_on: S) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
     }
 
     /// The end of a match that begins at `start`.
-    pub(crate) fn match_at(&mut self, start: usize) -> Result<Option<usize>> {
+    pub(crate) fn match_at(&mut self, start: usize) -> Result<Option<usize>, E> {
         self.level = 0;
         self.depth = 0;
         self.run(start, 0)
@@ -117,7 +117,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
 
     /// The capture at `index` of the last match, which went from `start` to `end`; the whole match
     /// for the first one, where there are none.
-    pub(crate) fn capture(&self, index: usize, start: usize, end: usize) -> Result<Capture> {
+    pub(crate) fn capture(&self, index: usize, start: usize, end: usize) -> Result<Capture, E> {
         if index >= self.level {
             if index != 0 {
                 return bad(format!("invalid capture index %{}", index + 1));
@@ -131,7 +131,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         }
     }
 
-    fn step(&mut self) -> Result<()> {
+    fn step(&mut self) -> Result<(), E> {
         self.steps += 1;
         if self.steps >= STEPS {
             self.steps = 0;
@@ -144,7 +144,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         self.pattern.get(p).copied()
     }
 
-    fn run(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
+    fn run(&mut self, s: usize, p: usize) -> Result<Option<usize>, E> {
         if self.depth == MAX_DEPTH {
             return bad("pattern too complex");
         }
@@ -154,7 +154,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         end
     }
 
-    fn walk(&mut self, mut s: usize, mut p: usize) -> Result<Option<usize>> {
+    fn walk(&mut self, mut s: usize, mut p: usize) -> Result<Option<usize>, E> {
         loop {
             self.step()?;
             let Some(c) = self.at(p) else {
@@ -235,7 +235,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         }
     }
 
-    fn longest(&mut self, s: usize, p: usize, end: usize) -> Result<Option<usize>> {
+    fn longest(&mut self, s: usize, p: usize, end: usize) -> Result<Option<usize>, E> {
         let mut count = 0;
         while self.single(s + count, p, end) {
             count += 1;
@@ -252,7 +252,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         }
     }
 
-    fn shortest(&mut self, mut s: usize, p: usize, end: usize) -> Result<Option<usize>> {
+    fn shortest(&mut self, mut s: usize, p: usize, end: usize) -> Result<Option<usize>, E> {
         loop {
             if let Some(whole) = self.run(s, end + 1)? {
                 return Ok(Some(whole));
@@ -264,7 +264,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         }
     }
 
-    fn balance(&mut self, mut s: usize, p: usize) -> Result<Option<usize>> {
+    fn balance(&mut self, mut s: usize, p: usize) -> Result<Option<usize>, E> {
         let (Some(open), Some(close)) = (self.at(p), self.at(p + 1)) else {
             return bad("malformed pattern (missing arguments to '%b')");
         };
@@ -290,7 +290,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
     }
 
     /// `%f[set]`: where the pattern continues, if `s` is where the set begins.
-    fn frontier(&self, s: usize, p: usize) -> Result<Option<usize>> {
+    fn frontier(&self, s: usize, p: usize) -> Result<Option<usize>, E> {
         if self.at(p) != Some(b'[') {
             return bad("missing '[' after '%f' in pattern");
         }
@@ -302,7 +302,12 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         Ok(begins.then_some(end))
     }
 
-    fn start_capture(&mut self, s: usize, p: usize, held: CaptureState) -> Result<Option<usize>> {
+    fn start_capture(
+        &mut self,
+        s: usize,
+        p: usize,
+        held: CaptureState,
+    ) -> Result<Option<usize>, E> {
         if self.level >= MAX_CAPTURES {
             return bad("too many captures");
         }
@@ -315,7 +320,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         Ok(end)
     }
 
-    fn end_capture(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
+    fn end_capture(&mut self, s: usize, p: usize) -> Result<Option<usize>, E> {
         let open = (0..self.level).rev();
         let mut open = open.filter(|index| self.captures[*index].1 == CaptureState::Unfinished);
         let Some(index) = open.next() else {
@@ -330,7 +335,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
     }
 
     /// `%1`: what a capture holds, once more.
-    fn repeat_capture(&mut self, s: usize, digit: u8) -> Result<Option<usize>> {
+    fn repeat_capture(&mut self, s: usize, digit: u8) -> Result<Option<usize>, E> {
         let index = usize::from(digit).wrapping_sub(usize::from(b'1'));
         let held = (index < self.level).then(|| self.captures[index]);
         match held {

@@ -8,8 +8,10 @@
 mod check;
 mod classes;
 mod matcher;
+mod search;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use check::check;
 pub(crate) use matcher::{Capture, Matcher, PatternError, has_specials};
+pub(crate) use search::{FoundMatch, first_match};

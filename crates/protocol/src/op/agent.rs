@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 /// One request to the agent itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentOp {
-    /// See [`PowerOff`].
-    PowerOff,
     /// See [`Stats`].
     Stats,
     /// See [`Quiesce`].
@@ -26,10 +24,6 @@ pub enum AgentOp {
     SetDisks(SetDisks),
 }
 
-request! {
-    AgentOp: "Writes cached data back and powers the machine off. The reply may not arrive."
-    => PowerOff -> ()
-}
 request! {
     AgentOp: "Figures about the guest."
     => Stats -> GuestStats

@@ -18,7 +18,7 @@ mod syscall;
 mod wait;
 mod worker;
 
-pub use agent::{AgentOp, PowerOff, Quiesce, Stats};
+pub use agent::{AgentOp, Quiesce, Stats};
 pub use command::{Exec, Program, SignalTarget, Stdin, WindowSize};
 pub use descriptor::{Descriptor, TailStart, Whence};
 pub use disk::{DiskConfig, DiskMount, DiskNode, SetDisks};

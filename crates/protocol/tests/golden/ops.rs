@@ -55,8 +55,7 @@ fn every_op_is_here(op: &Op) {
 /// The same for the agent's own operations.
 fn every_agent_op_is_here(op: &AgentOp) {
     match op {
-        AgentOp::PowerOff
-        | AgentOp::Stats
+        AgentOp::Stats
         | AgentOp::Quiesce
         | AgentOp::SetIdentity(_)
         | AgentOp::SetNetwork(_)
@@ -72,7 +71,7 @@ fn path() -> Vec<u8> {
 #[test]
 fn to_the_agent_itself_and_about_workers() {
     every_op_is_here(&Op::Join);
-    every_agent_op_is_here(&AgentOp::PowerOff);
+    every_agent_op_is_here(&AgentOp::Stats);
     golden! {
         Op::SpawnWorker(WorkerSpec {
             user: Some("daemon".to_owned()),
@@ -84,7 +83,6 @@ fn to_the_agent_itself_and_about_workers() {
         Op::RetireWorker { lane: Lane::FIRST_WORKER } => b"\x81\xacRetireWorker\x91\x10",
         Op::Batch { ops: vec![Op::ClockGet, Op::Join] } =>
             b"\x81\xa5Batch\x91\x92\xa8ClockGet\xa4Join",
-        AgentOp::PowerOff => b"\xa8PowerOff",
         AgentOp::Stats => b"\xa5Stats",
         AgentOp::Quiesce => b"\xa7Quiesce",
         AgentOp::SetIdentity(SetIdentity {

@@ -7,8 +7,8 @@ use provium_protocol::{Hello, HostHello, PROTOCOL_VERSION};
 #[test]
 fn version() {
     assert_eq!(
-        PROTOCOL_VERSION, 9,
-        "the golden bytes in this folder are of version 9"
+        PROTOCOL_VERSION, 10,
+        "the golden bytes in this folder are of version 10"
     );
 }
 

@@ -161,6 +161,13 @@ impl ConsoleLog {
         reached.is_ok_and(|now| now.len > position)
     }
 
+    /// Waits until there is more than `position` bytes, also of a machine that starts later.
+    pub async fn grown_past(&self, position: u64) {
+        let mut growth = self.shared.growth.subscribe();
+        // An error cannot occur: the sender lives as long as `self`.
+        let _ = growth.wait_for(|now| now.len > position).await;
+    }
+
     /// Types `bytes`. Returns once all are handed over; a guest that does not read its console makes
     /// this wait. Cancelled, some of the bytes may have gone.
     ///

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::control::Control;
 use super::devices::{Disks, Nics};
+use super::guest_end::GuestEndWatch;
 use super::start::AgentStreams;
 use super::status::{MachineEvent, MachineStatus, PanicAction};
 use crate::console::{ConsoleLog, FailureHint};
@@ -53,6 +54,7 @@ pub struct Machine {
     pub(super) streams: Mutex<Option<AgentStreams>>,
     pub(super) hints: AsyncMutex<mpsc::Receiver<FailureHint>>,
     pub(super) status: Arc<MachineStatus>,
+    pub(super) guest_end: GuestEndWatch,
 }
 
 impl Machine {
@@ -72,6 +74,11 @@ impl Machine {
     /// How the machine ended, once it has. Its console is complete by then.
     pub fn ended(&self) -> watch::Receiver<Option<Death>> {
         self.status.ended.subscribe()
+    }
+
+    /// Tells the servers of its disks whether the guest has ended, before this is reported by [`Self::ended`].
+    pub fn guest_end(&self) -> GuestEndWatch {
+        self.guest_end.clone()
     }
 
     /// The next failure hint from the console. Each is returned once and kept until then, so that none is

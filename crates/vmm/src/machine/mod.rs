@@ -11,6 +11,7 @@
 //! | `control` | commands to QEMU, with a deadline and errors that name the machine |
 //! | `devices` | plugs and unplugs NICs and disks, and inserts disks |
 //! | `supervisor`, `status`, `resets`, `stderr` | the task that follows the process and its events, and alone decides how the machine ended |
+//! | `guest_end` | tells the servers of disks that QEMU flushes on its own |
 //! | `save` | saves a paused machine |
 //! | `s3` | which kernels can be woken |
 //! | `processors` | what the vCPUs do |
@@ -19,6 +20,7 @@
 mod control;
 mod devices;
 mod gdb;
+mod guest_end;
 mod handle;
 mod inputs;
 mod launch;
@@ -36,6 +38,7 @@ mod stub;
 mod supervisor;
 mod wakeup;
 
+pub use guest_end::GuestEndWatch;
 pub use handle::Machine;
 pub use processors::ProcessorState;
 pub use s3::supports_s3;

@@ -183,6 +183,7 @@ impl Standby {
             streams: Mutex::new(streams),
             hints: AsyncMutex::new(hints),
             status: Arc::clone(&status),
+            guest_end: process.guest_end,
         };
         let supervisor = Supervisor {
             child: process.child,

@@ -1,8 +1,8 @@
 //! Starts QEMU for a machine, connects to its control socket, and loads what was saved.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::devices::{Disks, Nics};
+use super::guest_end::GuestEndWatch;
 use super::inputs::{Inputs, host_error};
 use super::load::load;
 use super::start_error::StartError;
@@ -21,6 +22,7 @@ use super::stderr::StderrTail;
 use crate::accel::Accel;
 use crate::arguments::{LaunchContext, arguments, fd};
 use crate::confinement::{Access, confine};
+use crate::device::NicSlot;
 use crate::entropy;
 use crate::error::VmmError;
 use crate::qemu::Qemu;
@@ -58,6 +60,7 @@ pub(super) struct QemuProcess {
     pub(super) rng_served: Arc<AtomicU64>,
     pub(super) nics: Arc<Nics>,
     pub(super) disks: Arc<Disks>,
+    pub(super) guest_end: GuestEndWatch,
 }
 
 impl LaunchRequest {
@@ -93,28 +96,63 @@ impl LaunchRequest {
     }
 
     async fn attempt(&self, qemu: &Qemu) -> Result<(QemuProcess, AgentStreams), VmmError> {
-        let (spec, inputs) = (&self.spec, &self.inputs);
+        let spec = &self.spec;
+        let mut command = self.command(qemu);
+        let sockets = self.pass_sockets(&mut command)?;
+        self.pass_files(&mut command)?;
+        self.confine(&mut command, qemu);
+        let line = command.to_line();
+        tracing::debug!(machine = spec.name, command = line, "launching");
+        let mut child = command.spawn()?;
+        let stderr = StderrTail::follow(child.stderr.take());
+        let (client, events) = match self.connect_and_load(&child, sockets.qmp).await {
+            Ok(ready) => ready,
+            Err(error) => return Err(error.explain(spec.name.clone(), &child, stderr).await),
+        };
+        let process = QemuProcess {
+            child,
+            version: qemu.version,
+            guest_end: GuestEndWatch::new(client.events()),
+            client,
+            events,
+            stderr,
+            serial: sockets.serial,
+            rng_served: sockets.rng_served,
+            nics: Arc::new(Nics::new(sockets.nics)),
+            disks: Arc::new(Disks::new(&spec.disks)),
+        };
+        Ok((process, sockets.agent))
+    }
+
+    fn command(&self, qemu: &Qemu) -> Command {
         let mut command = Command::new(qemu.path.as_str());
         let context = LaunchContext {
             sandbox: qemu.has_sandbox(),
-            initrd: inputs.initrd.is_some(),
-            restored: inputs.saved.is_some(),
+            initrd: self.inputs.initrd.is_some(),
+            restored: self.inputs.saved.is_some(),
             read_only_ram: qemu.maps_read_only(),
         };
-        command.args(arguments(spec, context));
+        command.args(arguments(&self.spec, context));
+        command.stdout(Stdio::Null).stderr(Stdio::Pipe);
+        command
+    }
+
+    /// Makes the sockets between the host and the machine, and gives QEMU its ends.
+    fn pass_sockets(&self, command: &mut Command) -> Result<HostSockets, VmmError> {
+        let spec = &self.spec;
+        let failed = |error| host_error(spec, "a socket", error);
         let mut stream = |number| {
-            let pair = socket_pair().map_err(|error| host_error(spec, "a socket", error));
-            let (ours, theirs) = pair?;
+            let (ours, theirs) = socket_pair().map_err(failed)?;
             command.inherit(number, theirs);
             Ok::<_, VmmError>(ours)
         };
         let qmp = stream(fd::QMP)?;
         let serial = stream(fd::CONSOLE)?;
-        let streams = AgentStreams {
+        let agent = AgentStreams {
             virtio: stream(fd::AGENT)?,
             uart: stream(fd::AGENT_UART)?,
         };
-        let served = inputs.saved.as_ref().map_or(0, |saved| saved.rng_served);
+        let served = (self.inputs.saved.as_ref()).map_or(0, |saved| saved.rng_served);
         let rng_served = Arc::new(AtomicU64::new(served));
         if let Some(seed) = spec.rng_seed {
             let (stream, served) = (stream(fd::ENTROPY)?, Arc::clone(&rng_served));
@@ -123,67 +161,72 @@ impl LaunchRequest {
         }
         let mut nics = Vec::new();
         for slot in &spec.nics {
-            let pair = std::os::unix::net::UnixStream::pair();
-            let (ours, theirs) = pair.map_err(|error| host_error(spec, "a socket", error))?;
+            let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
             command.inherit(fd::NICS + i32::from(u8::from(*slot)), theirs.into());
             nics.push((*slot, Some(ours)));
         }
-        let mut inherit = |number, file: &File| {
+        Ok(HostSockets {
+            qmp,
+            serial,
+            agent,
+            rng_served,
+            nics,
+        })
+    }
+
+    /// Gives QEMU what it reads and maps.
+    fn pass_files(&self, command: &mut Command) -> Result<(), VmmError> {
+        let Inputs {
+            initrd,
+            memory,
+            saved,
+            ..
+        } = &self.inputs;
+        let initrd = initrd.as_ref().map(|initrd| (fd::INITRD, initrd));
+        let devices = saved.as_ref().map(|saved| (fd::DEVICES, &saved.devices));
+        let files = [initrd, Some((fd::RAM, memory.file())), devices];
+        for (number, file) in files.into_iter().flatten() {
             let file = file.try_clone();
-            let file = file.map_err(|error| host_error(spec, "a file", error))?;
+            let file = file.map_err(|error| host_error(&self.spec, "a file", error))?;
             command.inherit(number, file.into());
-            Ok::<_, VmmError>(())
-        };
-        if let Some(initrd) = &inputs.initrd {
-            inherit(fd::INITRD, initrd)?;
         }
-        inherit(fd::RAM, inputs.memory.file())?;
-        if let Some(saved) = &inputs.saved {
-            inherit(fd::DEVICES, &saved.devices)?;
-        }
-        command.stdout(Stdio::Null).stderr(Stdio::Pipe);
-        let kernel = (spec.kernel.as_std_path(), Access::Read);
+        Ok(())
+    }
+
+    /// Leaves QEMU no more of the host than it needs.
+    fn confine(&self, command: &mut Command, qemu: &Qemu) {
+        let kernel = (self.spec.kernel.as_std_path(), Access::Read);
         let ram = self.saved.as_ref().map(SavedMachine::ram);
         let access = match qemu.maps_read_only() {
             true => Access::Read,
             false => Access::Write,
         };
         let ram = ram.as_ref().map(|ram| (ram.as_std_path(), access));
-        let kvm = (spec.accel == Accel::Kvm).then(|| (Path::new("/dev/kvm"), Access::Write));
-        confine(&mut command, [Some(kernel), ram, kvm].into_iter().flatten());
-        tracing::debug!(
-            machine = spec.name,
-            command = command.to_line(),
-            "launching"
-        );
-
-        let mut child = command.spawn()?;
-        let stderr = StderrTail::follow(child.stderr.take());
-        let ready = async {
-            let (client, mut events) = connect(spec, &child, qmp).await?;
-            if let Some(saved) = &inputs.saved {
-                load(saved, &inputs.memory, child.id(), &client, &mut events).await?;
-            }
-            Ok((client, events))
-        };
-        let ready: Result<_, StartError> = ready.await;
-        let (client, events) = match ready {
-            Ok(ready) => ready,
-            Err(error) => return Err(error.explain(spec.name.clone(), &child, stderr).await),
-        };
-        let process = QemuProcess {
-            child,
-            version: qemu.version,
-            client,
-            events,
-            stderr,
-            serial,
-            rng_served,
-            nics: Arc::new(Nics::new(nics)),
-            disks: Arc::new(Disks::new(&spec.disks)),
-        };
-        Ok((process, streams))
+        let kvm = (self.spec.accel == Accel::Kvm).then(|| (Path::new("/dev/kvm"), Access::Write));
+        confine(command, [Some(kernel), ram, kvm].into_iter().flatten());
     }
+
+    async fn connect_and_load(
+        &self,
+        child: &Child,
+        qmp: UnixStream,
+    ) -> Result<(Client, Events), StartError> {
+        let (client, mut events) = connect(&self.spec, child, qmp).await?;
+        if let Some(saved) = &self.inputs.saved {
+            load(saved, &self.inputs.memory, child.id(), &client, &mut events).await?;
+        }
+        Ok((client, events))
+    }
+}
+
+/// The host's ends of a machine's sockets.
+struct HostSockets {
+    qmp: UnixStream,
+    serial: UnixStream,
+    agent: AgentStreams,
+    /// Bytes that the machine's generator of random numbers has been given.
+    rng_served: Arc<AtomicU64>,
+    nics: Vec<(NicSlot, Option<StdUnixStream>)>,
 }
 
 /// Connects to the control socket.
@@ -210,7 +253,7 @@ async fn connect(
 
 /// Our end, and the one for QEMU.
 fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((UnixStream::from_std(ours)?, theirs.into()))
 }

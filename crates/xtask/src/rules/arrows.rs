@@ -227,14 +227,12 @@ fn list(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn found(name: &str, manifest: &str) -> Vec<String> {
         let text = format!("[lints]\nworkspace = true\n{manifest}");
         let tree = Tree::from([(format!("crates/{name}/Cargo.toml").as_str(), text.as_str())]);
-        arrows(&tree)
-            .into_iter()
-            .map(|f| format!("{}:{}", f.line, f.what))
-            .collect()
+        lines(arrows(&tree))
     }
 
     #[test]
@@ -261,7 +259,7 @@ mod tests {
     #[test]
     fn an_arrow_that_goes_up_is_found_with_its_line() {
         let manifest = "[dependencies]\nserde = \"1\"\nprovium-lua.workspace = true\n";
-        assert_eq!(found("lab", manifest), ["5:`lab` depends on `lua`"]);
+        assert_eq!(found("lab", manifest), ["5: `lab` depends on `lua`"]);
     }
 
     #[test]
@@ -282,12 +280,12 @@ mod tests {
     fn libraries_have_owners_and_crates_have_budgets() {
         assert_eq!(
             found("lab", "[dependencies]\nmlua = \"1\"\n"),
-            ["4:`lab` uses `mlua`"]
+            ["4: `lab` uses `mlua`"]
         );
         assert!(found("lua", "[dependencies]\nmlua = \"1\"\n").is_empty());
         assert_eq!(
             found("agent", "[dependencies]\ntokio = \"1\"\n"),
-            ["4:`agent` uses `tokio`"]
+            ["4: `agent` uses `tokio`"]
         );
     }
 
@@ -295,7 +293,7 @@ mod tests {
     fn a_crate_without_a_place_is_found() {
         assert_eq!(
             found("novel", ""),
-            ["1:crate `novel` has no place in the layout"]
+            ["1: crate `novel` has no place in the layout"]
         );
     }
 

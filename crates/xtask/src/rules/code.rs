@@ -163,12 +163,10 @@ fn is_test(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn found(path: &str, text: &str) -> Vec<String> {
-        check(path, text)
-            .into_iter()
-            .map(|f| format!("{}: {}", f.line, f.what))
-            .collect()
+        lines(check(path, text))
     }
 
     #[test]

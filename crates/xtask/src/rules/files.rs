@@ -123,13 +123,10 @@ fn without_visibility(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn found(path: &str, text: &str) -> Vec<String> {
-        let tree = Tree::from([(path, text)]);
-        files(&tree)
-            .into_iter()
-            .map(|f| format!("{}: {}", f.line, f.what))
-            .collect()
+        lines(files(&Tree::from([(path, text)])))
     }
 
     fn long(docs: &str, lines: usize) -> String {

@@ -67,6 +67,7 @@ fn exists(tree: &Tree, place: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn found(rows: &str) -> Vec<String> {
         let page = format!("| term | meaning | where |\n|---|---|---|\n{rows}");
@@ -75,10 +76,7 @@ mod tests {
             ("crates/lab/src/vm/handle.rs", ""),
             ("crates/lab/src/lib.rs", ""),
         ]);
-        let findings = glossary(&tree).into_iter();
-        findings
-            .map(|f| format!("{}: {}", f.line, f.what))
-            .collect()
+        lines(glossary(&tree))
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn types(path: &str, text: &str, code: &[&str]) -> Vec<(String, Definition)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn functions(count: usize) -> String {
         (0..count)
@@ -181,12 +182,7 @@ mod tests {
     }
 
     fn found<const N: usize>(files: [(&str, &str); N]) -> Vec<String> {
-        let tree = Tree::from(files);
-        methods(&tree)
-            .findings
-            .into_iter()
-            .map(|f| format!("{}:{}: {}", f.path, f.line, f.what))
-            .collect()
+        lines(methods(&Tree::from(files)).findings)
     }
 
     #[test]
@@ -196,14 +192,14 @@ mod tests {
         let more = format!("struct A;\n\nimpl A {{\n{}}}\n", functions(31));
         assert_eq!(
             found([("crates/x/src/a.rs", &more)]),
-            ["crates/x/src/a.rs:1: `A` has 31 methods, over 30"]
+            ["1: `A` has 31 methods, over 30"]
         );
     }
 
     #[test]
     fn blocks_in_other_files_of_the_crate_count() {
         let a = format!(
-            "struct A<T>(T);\n\nimpl<T: F<u8>> A<T> {{\n{}}}\n",
+            "//! A.\nstruct A<T>(T);\n\nimpl<T: F<u8>> A<T> {{\n{}}}\n",
             functions(20)
         );
         let b = format!(
@@ -212,7 +208,7 @@ mod tests {
         );
         assert_eq!(
             found([("crates/x/src/a.rs", &a), ("crates/x/src/b.rs", &b)]),
-            ["crates/x/src/a.rs:1: `A` has 40 methods, over 30"]
+            ["2: `A` has 40 methods, over 30"]
         );
         assert_eq!(
             found([("crates/x/src/a.rs", &a), ("crates/y/src/b.rs", &b)]),

@@ -74,13 +74,10 @@ fn is_noun(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn found(text: &str) -> Vec<String> {
-        let tree = Tree::from([("crates/x/src/a.rs", text)]);
-        let findings = type_names(&tree).into_iter();
-        findings
-            .map(|f| format!("{}: {}", f.line, f.what))
-            .collect()
+        lines(type_names(&Tree::from([("crates/x/src/a.rs", text)])))
     }
 
     #[test]

@@ -68,14 +68,10 @@ fn can_wrap(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn found(path: &str, text: &str) -> Vec<String> {
-        let tree = Tree::from([(path, text)]);
-        width(&tree)
-            .findings
-            .into_iter()
-            .map(|f| format!("{}: {}", f.line, f.what))
-            .collect()
+        lines(width(&Tree::from([(path, text)])).findings)
     }
 
     /// A line of `columns` columns in words of four letters.

@@ -237,14 +237,10 @@ fn push(words: &mut Vec<Word>, text: &str, line: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::lines;
 
     fn in_tree(path: &str, text: &str) -> Vec<String> {
-        let tree = Tree::from([(path, text)]);
-        words(&tree)
-            .findings
-            .into_iter()
-            .map(|f| format!("{}: {}", f.line, f.what))
-            .collect()
+        lines(words(&Tree::from([(path, text)])).findings)
     }
 
     fn in_page(text: &str) -> Vec<String> {

@@ -9,6 +9,7 @@ use crate::guest::command::{CommandSpec, RunResult, RunStatus};
 use crate::guest::context::CallContext;
 use crate::guest::ops::GuestOps;
 use crate::guest::wait::KILL_GRACE;
+use provium_events::printable::text_of;
 use provium_protocol::message::{FileStat, WaitResult};
 use provium_protocol::op::{Condition, WaitFor};
 use std::time::Duration;
@@ -162,6 +163,6 @@ fn described(result: &RunResult) -> String {
     if stderr.is_empty() {
         return how;
     }
-    let shown = String::from_utf8_lossy(&stderr[stderr.len().saturating_sub(SHOWN)..]);
+    let shown = text_of(&stderr[stderr.len().saturating_sub(SHOWN)..]);
     format!("{how}, stderr: {}", shown.trim())
 }

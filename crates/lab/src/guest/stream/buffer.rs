@@ -5,6 +5,7 @@
 //! the last of it only.
 
 use crate::error::LabError;
+use crate::guest::describe::readable;
 use crate::guest::stream::search::Search;
 use crate::guest::stream::source::ByteSource;
 use futures_util::FutureExt as _;
@@ -167,7 +168,7 @@ impl Buffer {
         if self.seen.is_empty() {
             return nothing_seen();
         }
-        format!("\nlast seen:\n{}", String::from_utf8_lossy(&self.seen))
+        format!("\nlast seen:\n{}", readable(&self.seen))
     }
 
     /// Drops the source and all bytes.

@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::guest::stream::buffer::{Buffer, MOST_KEPT, NoMatch};
 use crate::guest::stream::changes::describe;
 use crate::guest::stream::open_streams::{OpenStreams, Site};
-use crate::guest::stream::search::{FoundBy, Needle, Search};
+use crate::guest::stream::search::{FoundBy, Needle, Search, shown, shown_call};
 use crate::guest::stream::source::ByteSource;
 use crate::resource::{Close, CloseFuture, CloseOrder, Registration, ResourceId, Scope};
 use provium_guest::{ChangeList, FileChanges};
@@ -171,12 +171,11 @@ impl ByteStream {
     pub async fn wait_match(
         &self,
         call: &str,
-        what: &str,
+        text: &[u8],
         timeout: Duration,
         found: impl FnMut(&[u8], bool) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
-        let what = what.to_owned();
-        self.wait(call, FoundBy { what, found }, MOST_KEPT, timeout)
+        self.wait(call, FoundBy { text, found }, MOST_KEPT, timeout)
             .await
     }
 
@@ -204,8 +203,8 @@ impl ByteStream {
         timeout: Duration,
     ) -> Result<Vec<u8>, LabError> {
         let deadline = Instant::now() + timeout;
-        let what = search.what();
-        let shown = format!("{call}({what:?})");
+        let what = shown(search.text());
+        let shown = shown_call(call, search.text());
         let read = async {
             let mut buffer = self.0.buffer.lock().await;
             let missing = match buffer.find(&mut search, most).await {
@@ -570,7 +569,7 @@ mod tests {
                 "read_until" => stream.read_until(b"x", SOON).await.unwrap_err(),
                 "drain" => stream.drain(SOON).await.unwrap_err(),
                 _ => {
-                    let never = stream.wait_match(call, "x", SOON, |_, _| None).await;
+                    let never = stream.wait_match(call, b"x", SOON, |_, _| None).await;
                     never.unwrap_err()
                 }
             };
@@ -585,7 +584,7 @@ mod tests {
             sender.send(piece).unwrap();
         }
         let mut asked = Vec::new();
-        let found = stream.wait_match("expect_match", "c", SOON, |bytes, quiet| {
+        let found = stream.wait_match("expect_match", b"c", SOON, |bytes, quiet| {
             asked.push((String::from_utf8_lossy(bytes).into_owned(), quiet));
             let late = asked.len() == 4;
             if late {

@@ -18,7 +18,7 @@ mod source;
 
 pub(crate) use handle::{StreamParts, WeakStream};
 pub(crate) use open_streams::OpenStreams;
-pub(crate) use search::shown;
+pub(crate) use search::{shown, shown_call};
 pub(crate) use source::{ByteSource, ReadFuture};
 
 pub use handle::{ByteStream, StreamKind};

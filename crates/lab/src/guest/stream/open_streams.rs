@@ -62,9 +62,11 @@ impl OpenStreams {
         lock(&self.0).remove(&id);
     }
 
-    /// The number of open streams.
-    pub(crate) fn count(&self) -> usize {
-        lock(&self.0).len()
+    /// The number of open streams; `has_guest`: there is a guest that they can read.
+    pub(crate) fn count(&self, has_guest: bool) -> usize {
+        let open = lock(&self.0);
+        let counted = open.values().filter(|open| has_guest || !open.reads_guest);
+        counted.count()
     }
 
     /// Each with where it was made: ``tail of "/x" of vm `web` (a.test.lua:3)``.
@@ -91,9 +93,11 @@ mod tests {
         open.add(ResourceId::next(), "tail", &site(1));
         let console = ResourceId::next();
         open.add_of_host(console, "console", &site(2));
+        assert_eq!(open.count(true), 2);
+        assert_eq!(open.count(false), 1, "the machine is off");
         open.guest_ended();
         assert_eq!(open.list(), ["console (a.test.lua:2)"]);
         open.remove(console);
-        assert_eq!(open.count(), 0);
+        assert_eq!(open.count(true), 0);
     }
 }

@@ -1,9 +1,12 @@
 //! Searches of stream calls in the bytes that a stream buffers.
 
+use crate::guest::describe::quoted;
+use provium_events::printable::text_of;
+
 /// A search of a call.
 pub(super) trait Search: Send {
-    /// How messages show it.
-    fn what(&self) -> String;
+    /// The text or the pattern.
+    fn text(&self) -> &[u8];
     /// Where the match ends in the buffered bytes; `quiet`: no more bytes are available at the moment.
     fn find(&mut self, bytes: &[u8], quiet: bool) -> Option<usize>;
     /// The first `count` buffered bytes were discarded.
@@ -15,10 +18,19 @@ const SHOWN: usize = 200;
 
 /// A text that was waited for, in a message.
 pub(crate) fn shown(text: &[u8]) -> String {
-    let start = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+    let start = text_of(&text[..text.len().min(SHOWN)]);
     match text.len() {
-        0..=SHOWN => start.into_owned(),
+        0..=SHOWN => start,
         length => format!("{start}… ({length} bytes)"),
+    }
+}
+
+/// The call that waits for it, in a message.
+pub(crate) fn shown_call(call: &str, text: &[u8]) -> String {
+    let start = quoted(&text[..text.len().min(SHOWN)]);
+    match text.len() {
+        0..=SHOWN => format!("{call}({start})"),
+        _ => format!("{call}({start}…)"),
     }
 }
 
@@ -35,8 +47,8 @@ impl<'a> Needle<'a> {
 }
 
 impl Search for Needle<'_> {
-    fn what(&self) -> String {
-        shown(self.text)
+    fn text(&self) -> &[u8] {
+        self.text
     }
 
     fn find(&mut self, bytes: &[u8], _quiet: bool) -> Option<usize> {
@@ -52,14 +64,15 @@ impl Search for Needle<'_> {
 }
 
 /// A search by a function.
-pub(super) struct FoundBy<F> {
-    pub(super) what: String,
+pub(super) struct FoundBy<'a, F> {
+    /// What it searches for.
+    pub(super) text: &'a [u8],
     pub(super) found: F,
 }
 
-impl<F: FnMut(&[u8], bool) -> Option<usize> + Send> Search for FoundBy<F> {
-    fn what(&self) -> String {
-        self.what.clone()
+impl<F: FnMut(&[u8], bool) -> Option<usize> + Send> Search for FoundBy<'_, F> {
+    fn text(&self) -> &[u8] {
+        self.text
     }
 
     fn find(&mut self, bytes: &[u8], quiet: bool) -> Option<usize> {

@@ -174,7 +174,7 @@ async fn plug(vm: &Vm, running: &Arc<RunningMachine>, mut disk: VmDisk) -> Resul
         return Ok(());
     };
     let id = disk.id.to_string();
-    let served = disk.volume.serve(&id);
+    let served = disk.volume.serve(&id, running.machine.guest_end());
     let offered = served.map_err(|source| {
         let id = id.clone();
         failed(DiskSetupError::Serve { id, source })

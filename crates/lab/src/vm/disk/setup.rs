@@ -185,7 +185,7 @@ pub(crate) async fn insert_disk(
         return Ok(());
     };
     let id = || disk.id.to_string();
-    let offered = disk.volume.serve(disk.id.as_str());
+    let offered = disk.volume.serve(disk.id.as_str(), machine.guest_end());
     let offered = offered.map_err(|source| DiskSetupError::Serve { id: id(), source })?;
     let size = disk.volume.disk().size();
     let inserted = machine.insert_own_disk(slot, offered.socket(), size);

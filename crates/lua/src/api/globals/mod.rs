@@ -18,6 +18,7 @@ mod wait;
 pub(crate) use dependency_tracking::{record_mode, record_read, record_tree, record_write, watch};
 pub(crate) use install::install;
 pub(crate) use modules::read_source;
+pub(crate) use strings::captured;
 #[cfg(test)]
 pub(crate) use strings::install as install_strings;
 pub(crate) use sysno::number as syscall_number;

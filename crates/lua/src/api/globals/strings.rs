@@ -5,7 +5,7 @@
 use crate::binding::class::raw_function;
 use crate::binding::raise::LuaError;
 use crate::engine::hook;
-use crate::pattern::{Capture, Matcher, PatternError, has_specials};
+use crate::pattern::{Capture, Matcher, PatternError, first_match, has_specials};
 use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Result, Table, Value};
 use std::cell::Cell;
 
@@ -98,8 +98,8 @@ impl<'a> Call<'a> {
     }
 }
 
-impl From<PatternError> for LuaError {
-    fn from(error: PatternError) -> Self {
+impl From<PatternError<mlua::Error>> for LuaError {
+    fn from(error: PatternError<mlua::Error>) -> Self {
         match error {
             PatternError::Bad(why) => Self::message(why),
             PatternError::Stopped(error) => Self::Lua(error),
@@ -136,32 +136,24 @@ fn searching(lua: &Lua, name: &'static str, find: bool) -> Result<Function> {
                 None => MultiValue::from_iter([Value::Nil]),
             });
         }
-        search(lua, &text, &pattern, from, find)
-    })
-}
-
-fn search(lua: &Lua, text: &[u8], pattern: &[u8], from: usize, find: bool) -> Outcome<MultiValue> {
-    let (anchored, pattern) = anchor(pattern);
-    let mut matcher = Matcher::new(text, pattern, || hook::check(lua));
-    let last = if anchored { from } else { text.len() };
-    for at in from..=last {
-        let Some(end) = matcher.match_at(at)? else {
-            continue;
+        let found = first_match(&text, &pattern, from, || hook::check(lua))?;
+        let Some(found) = found else {
+            return Ok(MultiValue::from_iter([Value::Nil]));
         };
         let mut values = MultiValue::new();
-        let mut count = matcher.levels();
-        if find {
-            values.push_back(at.wrapping_add(1).into_lua(lua)?);
-            values.push_back(end.into_lua(lua)?);
-        } else {
-            count = count.max(1);
+        let captures = match find {
+            true => {
+                values.push_back(found.start.wrapping_add(1).into_lua(lua)?);
+                values.push_back(found.end.into_lua(lua)?);
+                found.captures
+            }
+            false => found.captures_or_whole(),
+        };
+        for capture in captures {
+            values.push_back(captured(lua, &text, capture)?);
         }
-        for index in 0..count {
-            values.push_back(captured(lua, text, matcher.capture(index, at, end)?)?);
-        }
-        return Ok(values);
-    }
-    Ok(MultiValue::from_iter([Value::Nil]))
+        Ok(values)
+    })
 }
 
 fn anchor(pattern: &[u8]) -> (bool, &[u8]) {
@@ -171,7 +163,8 @@ fn anchor(pattern: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-fn captured(lua: &Lua, text: &[u8], capture: Capture) -> Result<Value> {
+/// What a capture of a match in `text` holds.
+pub(crate) fn captured(lua: &Lua, text: &[u8], capture: Capture) -> Result<Value> {
     match capture {
         Capture::Text(start, end) => Ok(Value::String(lua.create_string(&text[start..end])?)),
         Capture::Position(at) => (at + 1).into_lua(lua),

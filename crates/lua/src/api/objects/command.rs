@@ -12,6 +12,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::bytes_of;
 use crate::binding::values::duration_of;
+use crate::text;
 use mlua::{Table, Value};
 use provium_lab::{CommandSpec, Program, Stdin};
 use serde_bytes::ByteBuf;
@@ -161,13 +162,13 @@ pub(super) fn environment(table: &Table) -> Result<Variables, LuaError> {
         let bad = |why: String| LuaError::argument(format!("option `env`: {why}"));
         let name = bytes_of(&name).map_err(|why| bad(format!("a name {why}")))?;
         if name.is_empty() || name.iter().any(|byte| matches!(byte, b'=' | 0)) {
-            let shown = String::from_utf8_lossy(&name).into_owned();
+            let shown = text::display(&name);
             return Err(bad(format!(
                 "a name must not be empty nor hold `=` or a zero byte, got {shown:?}"
             )));
         }
-        let value = word_of(&value)
-            .map_err(|why| bad(format!("{}: {why}", String::from_utf8_lossy(&name))))?;
+        let value =
+            word_of(&value).map_err(|why| bad(format!("{}: {why}", text::display(&name))))?;
         entries.push((ByteBuf::from(name), value));
     }
     entries.sort();

@@ -157,7 +157,9 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
         .async_method("never", |_, this, args| async move {
             let text = args.text_to_find(0)?;
             let duration = args.duration(1, "the duration")?;
-            Ok(this.console()?.never(&text, duration).await?)
+            // Raises if the console is closed.
+            this.console()?;
+            Ok(this.vm.never_prints(&text, duration).await?)
         })?
         .async_method("write", |_, this, args| async move {
             let data = args.bytes(0, "the data")?;

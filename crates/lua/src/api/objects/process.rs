@@ -4,6 +4,7 @@ use super::value::{self, call_site};
 use super::{result, stream};
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
+use crate::engine::started_processes::state;
 use crate::engine::test_file::TestFileState;
 use mlua::{Lua, Result, Value};
 use provium_lab::{LabClone, OutputKind, Process, ProcessStatus};
@@ -23,14 +24,7 @@ impl Object for ProcessObject {
         Self(copy.process(&self.0))
     }
     fn describe(&self) -> String {
-        format!("{} ({})", self.0.subject(), status(&self.0))
-    }
-}
-
-fn status(process: &Process) -> &'static str {
-    match process.status() {
-        ProcessStatus::Running => "running",
-        ProcessStatus::Exited => "exited",
+        format!("{} ({})", self.0.subject(), state(&self.0))
     }
 }
 
@@ -69,7 +63,12 @@ fn control(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> 
         })?
         .method("pid", |_, this, _| Ok(this.0.pid()))?
         .method("handle", |_, this, _| Ok(this.0.id().number()))?
-        .method("status", |_, this, _| Ok(status(&this.0)))?
+        .async_method("status", |_, this, _| async move {
+            Ok(match this.0.status().await? {
+                ProcessStatus::Running => "running",
+                ProcessStatus::Exited => "exited",
+            })
+        })?
         .async_method("close", |_, this, _| async move { Ok(this.0.close().await?) })
 }
 

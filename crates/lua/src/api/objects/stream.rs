@@ -1,6 +1,7 @@
 //! Streams of bytes: tails of files, outputs of processes, consoles.
 
 use super::value;
+use crate::api::globals::captured;
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::preview::shown;
@@ -8,8 +9,8 @@ use crate::binding::raise::LuaError;
 use crate::engine::cut::keep_in;
 use crate::engine::started_processes::{output_lines, state};
 use crate::engine::test_file::TestFileState;
-use crate::pattern;
-use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use crate::pattern::{self, FoundMatch, PatternError};
+use mlua::{Lua, MultiValue, Result, Value};
 use provium_lab::request::NoticeKind;
 use provium_lab::{ByteStream, LabError, Process};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -115,7 +116,6 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
 
 /// Adds what reads from a stream.
 pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>> {
-    let find: Function = class.lua().globals().get::<Table>("string")?.get("find")?;
     class
         .async_method("next", |lua, this, args| async move {
             let timeout = args
@@ -138,9 +138,8 @@ pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>>
                 Err(error) => Err(explain(&lua, this.process(), error).await),
             }
         })?
-        .async_method("expect_match", move |lua, this, args| {
-            let find = find.clone();
-            async move { expect_match(&lua, &this, &find, &args).await }
+        .async_method("expect_match", |lua, this, args| async move {
+            expect_match(&lua, &this, &args).await
         })?
         .async_method("drain", |lua, this, args| async move {
             let timeout = args
@@ -189,24 +188,22 @@ fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
 
 /// Waits for a Lua pattern; returns its captures, or what it matched.
 ///
-/// The pattern must be tried on this thread, where Lua is; so it is tried on a copy of what the
-/// stream holds, whenever that has grown, and the stream is asked to consume text once the pattern matches.
+/// The pattern is tried on a copy of what the stream holds, whenever that has grown, on a thread of its own: a pattern
+/// that backtracks keeps neither the file's other tasks from running nor the limit from ending the call. Once it
+/// matches, the stream is asked to consume the text.
 ///
 /// A pattern has to be tried on all that is held each time, since more text can change where it matches.
 /// So it is tried when the text has grown by half, or when no more is there at the moment. After a failed
-/// try text is received for longer than the try took, and the file's other tasks have the thread.
+/// try text is received for longer than the try took.
 async fn expect_match(
     lua: &Lua,
     this: &impl HasStream,
-    find: &Function,
     args: &Args,
 ) -> std::result::Result<MultiValue, LuaError> {
+    const CALL: &str = "expect_match";
     let stream = this.stream();
-    let pattern = args.value(0);
-    let shown_pattern = args.pattern_to_find(0)?;
-    if let Value::String(text) = &pattern {
-        pattern::check(&text.as_bytes()).map_err(|why| bad_pattern(&pattern, &why))?;
-    }
+    let pattern = args.pattern_to_find(0)?;
+    pattern::check(&pattern).map_err(|why| bad_pattern(&args.value(0), &why))?;
     let timeout = args
         .opt_duration(1, "the timeout")?
         .unwrap_or(DEFAULT_TIMEOUT);
@@ -223,26 +220,78 @@ async fn expect_match(
             Some(0)
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        let waited = stream.wait_match("expect_match", &shown_pattern, left, grown);
+        let waited = stream.wait_match(CALL, &pattern, left, grown);
         if let Err(error) = waited.await {
             return Err(explain(lua, this.process(), error).await);
         }
         let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
         tried = Some(held.len());
         let began = Instant::now();
-        if let Some((end, captures)) = try_pattern(lua, find, &held, &pattern)? {
-            let left = deadline
-                .saturating_duration_since(Instant::now())
-                .max(DEFAULT_QUIET_TIME);
-            let consume = move |bytes: &[u8], _| Some(end.min(bytes.len()));
-            stream
-                .wait_match("expect_match", &shown_pattern, left, consume)
-                .await?;
-            return Ok(captures);
+        let (found, held) = try_pattern(held, pattern.clone(), deadline).await;
+        match found {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                let left = deadline
+                    .saturating_duration_since(Instant::now())
+                    .max(DEFAULT_QUIET_TIME);
+                let end = found.end;
+                let consume = move |bytes: &[u8], _| Some(end.min(bytes.len()));
+                stream.wait_match(CALL, &pattern, left, consume).await?;
+                let captures = found.captures_or_whole().into_iter();
+                let captures = captures.map(|capture| captured(lua, &held, capture));
+                return Ok(captures.collect::<Result<_>>()?);
+            }
+            Err(PatternError::Bad(why)) => return Err(bad_pattern(&args.value(0), &why)),
+            Err(PatternError::Stopped(TimeIsUp)) => {
+                let nothing = |_: &[u8], _| None;
+                let waited = stream
+                    .wait_match(CALL, &pattern, Duration::ZERO, nothing)
+                    .await;
+                let Err(error) = waited else { continue };
+                let text = format!(
+                    "{error}\nthe pattern backtracks: one try on {} bytes took {:.1} s, and was stopped; make it more \
+                     specific",
+                    held.len(),
+                    began.elapsed().as_secs_f64()
+                );
+                return Err(LuaError::message(text));
+            }
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let pause = left.min(2 * began.elapsed());
         stream.gather(held.len() + held.len() / 2, pause).await;
+    }
+}
+
+/// The time of a call that matches a pattern is up, or nobody waits for it any more.
+#[derive(Debug)]
+struct TimeIsUp;
+
+/// Tries the pattern on what a stream holds, on another thread, which stops at the deadline and when this is dropped.
+async fn try_pattern(
+    held: Vec<u8>,
+    pattern: Vec<u8>,
+    deadline: Instant,
+) -> (
+    std::result::Result<Option<FoundMatch>, PatternError<TimeIsUp>>,
+    Vec<u8>,
+) {
+    let wanted = Arc::new(());
+    let still_wanted = Arc::downgrade(&wanted);
+    let tried = tokio::task::spawn_blocking(move || {
+        let go_on = || match still_wanted.strong_count() > 0 && Instant::now() < deadline {
+            true => Ok(()),
+            false => Err(TimeIsUp),
+        };
+        let found = pattern::first_match(&held, &pattern, 0, go_on);
+        (found, held)
+    });
+    let tried = tried.await;
+    drop(wanted);
+    match tried {
+        Ok(tried) => tried,
+        // The runtime ends.
+        Err(_) => (Err(PatternError::Stopped(TimeIsUp)), Vec::new()),
     }
 }
 
@@ -257,35 +306,6 @@ fn is_worth_a_try(tried: Option<usize>, now: usize, quiet: bool) -> bool {
 
 fn bad_pattern(pattern: &Value, why: &str) -> LuaError {
     LuaError::argument(format!("the pattern {}: {why}", shown(pattern)))
-}
-
-/// Where the match ends, and its captures (the whole match, where there are none).
-fn try_pattern(
-    lua: &Lua,
-    find: &Function,
-    held: &[u8],
-    pattern: &Value,
-) -> std::result::Result<Option<(usize, MultiValue)>, LuaError> {
-    let mut found: MultiValue =
-        find.call((lua.create_string(held)?, pattern))
-            .map_err(|error| {
-                let why = crate::engine::failure::Failure::from(error).message;
-                bad_pattern(pattern, why.lines().next().unwrap_or(""))
-            })?;
-    let (Some(Value::Integer(start)), Some(Value::Integer(end))) =
-        (found.pop_front(), found.pop_front())
-    else {
-        return Ok(None);
-    };
-    let (start, end) = (
-        usize::try_from(start - 1).unwrap_or(0),
-        usize::try_from(end).unwrap_or(0),
-    );
-    if found.is_empty() {
-        let whole = held.get(start..end).unwrap_or_default();
-        found.push_back(Value::String(lua.create_string(whole)?));
-    }
-    Ok(Some((end, found)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::disk;
 use crate::binding::options::{Options, list_of};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
-use crate::binding::values::{bytes_of, text_of};
+use crate::binding::values::{bytes_of, count_of, text_of};
 use mlua::{Lua, Table, Value};
 use provium_lab::{BootFile, OnPanic, VmOptions};
 
@@ -35,10 +35,7 @@ pub(super) fn read(lua: &Lua, table: &Table) -> Result<VmOptions, LuaError> {
     if memory == Some(0) {
         return Err(LuaError::argument("option `memory`: must be more than 0"));
     }
-    let cpus = options.unsigned("cpus")?;
-    if cpus == Some(0) {
-        return Err(LuaError::argument("option `cpus`: must be at least 1"));
-    }
+    let cpus = options.read_with("cpus", count_of)?;
     let initial_time_ns = options.value("initial_time").map(point_in_time).transpose();
     Ok(VmOptions {
         memory,

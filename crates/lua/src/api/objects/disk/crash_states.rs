@@ -20,6 +20,7 @@ use crate::binding::class::{Class, Object, async_function, object};
 use crate::binding::options::Options;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
+use crate::binding::values::count_of;
 use crate::engine::failure::Failure;
 use crate::engine::task::{Task, TaskState};
 use crate::engine::test_file::TestFileState;
@@ -161,10 +162,7 @@ async fn explore(lua: &Lua, disk: &Disk, args: &Args) -> std::result::Result<Mul
 }
 
 fn crash_options(lua: &Lua, options: &Options) -> std::result::Result<CrashOptions, LuaError> {
-    let most = options.unsigned::<usize>("most")?;
-    if most == Some(0) {
-        return Err(LuaError::argument("option `most`: must be at least 1"));
-    }
+    let most = options.read_with("most", count_of::<usize>)?;
     Ok(CrashOptions {
         since: log_mark(options.unsigned("since")?),
         most: most.unwrap_or(DEFAULT_MOST),

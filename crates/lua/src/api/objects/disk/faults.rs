@@ -6,7 +6,7 @@ use crate::binding::class::Class;
 use crate::binding::options::{Options, list_of, unknown};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
-use crate::binding::values::{delay_of, integer_of, milliseconds_of, number_of, text_of};
+use crate::binding::values::{count_of, delay_of, integer_of, milliseconds_of, number_of, text_of};
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{Disk, FaultId, FaultMode, FaultRule, SECTOR, SectorRange};
 
@@ -136,10 +136,7 @@ fn rule_of(disk: &Disk, table: &Table) -> std::result::Result<FaultRule, LuaErro
     let mode = options
         .value("mode")
         .ok_or_else(|| LuaError::argument("option `mode` is missing"))?;
-    let count = options.unsigned::<u64>("count")?;
-    if count == Some(0) {
-        return Err(LuaError::argument("option `count`: must be at least 1"));
-    }
+    let count = options.read_with("count", count_of)?;
     let mode = mode_of(mode)?;
     let sectors = options.table("sectors")?;
     if mode == FaultMode::DropFlush && sectors.is_some() {
@@ -189,10 +186,7 @@ fn sectors_of(disk: &Disk, list: &Table) -> std::result::Result<SectorRange, Lua
 /// `(sector, count)`.
 fn range_of(disk: &Disk, args: &Args) -> std::result::Result<SectorRange, LuaError> {
     let first: u64 = args.unsigned(0, "the sector")?;
-    let count: u64 = args.unsigned(1, "the count")?;
-    if count == 0 {
-        return Err(LuaError::argument("the count: must be at least 1"));
-    }
+    let count: u64 = args.count(1, "the count")?;
     within(
         disk,
         SectorRange {

@@ -55,6 +55,7 @@ fn entry_table(lua: &Lua, entry: &LogEntry) -> Result<Table> {
         table.raw_set("count", count)?;
     }
     table.raw_set("durable", entry.fua)?;
+    table.raw_set("lost", entry.lost)?;
     Ok(table)
 }
 
