@@ -5,9 +5,11 @@
 
 mod console;
 mod disk;
+mod plain;
 
 pub(crate) use console::{ConsoleArgs, PushOption};
 pub(crate) use disk::{DiskArgs, DiskCommand};
+pub(crate) use plain::{ColorChoice, PlainArgs};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -82,16 +84,6 @@ pub(crate) struct RunArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) plain: PlainArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlainArgs {
-    /// Configuration file [default: provium.toml in this folder or the nearest parent]
-    #[arg(long, value_name = "P")]
-    pub(crate) config: Option<Utf8PathBuf>,
-    /// When to use colours
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pub(crate) color: ColorChoice,
 }
 
 #[derive(Debug, Args)]
@@ -384,18 +376,6 @@ pub(crate) struct CompletionsArgs {
     /// Shell to complete for
     #[arg(value_enum)]
     pub(crate) shell: Shell,
-}
-
-/// When to use colours.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(crate) enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    /// Also if the output is not a terminal
-    Always,
-    /// Never
-    Never,
 }
 
 /// The result of a run in which no test was run.

@@ -1,6 +1,6 @@
 //! The arguments of `provium disk`.
 
-use super::PlainArgs;
+use super::plain::PlainArgs;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
