@@ -322,6 +322,32 @@ test("a qcow2 image is a template as a raw one is", function(t)
   disk:detach()
 end)
 
+-- A VM whose disk is a copy of an image of the test, which is written to afterwards.
+local function with_changed_template(t)
+  local image = folder.put("changes.img", disks.sectors("old", 16))
+  local other = provium:vm("changes", "default", {disks = {{template = image, id = "d"}}}):boot()
+  local disk = other:disk("d")
+  t:assert_eq(disk:read_sectors(0, 16), disks.sectors("old", 16))
+  folder.put("changes.img", disks.sectors("new", 16))
+  return other, disk, "changes.img` has changed since the disk was opened"
+end
+
+test("a template that is written to is noticed by calls and snapshots", function(t)
+  local other, disk, changed = with_changed_template(t)
+  for _, call in ipairs {
+    function() disk:read_sectors(0, 1) end,
+    function() disk:write_sectors(0, disks.sectors("x", 1)) end,
+    function() other:snapshot() end,
+  } do
+    t:assert_contains(tostring(t:assert_raises(call)), changed)
+  end
+  other:close()
+end)
+
+test("a test during which a template is written to fails", {expect_fail = "its disk is a mixture"}, function(t)
+  with_changed_template(t)
+end)
+
 test("the disks of the profile come before those of the VM", function(t)
   local other = provium:vm("with_disk", "with_disk", {disks = {{scratch = "2M", id = "own"}}}):boot()
   local ids = {}

@@ -2,6 +2,7 @@
 
 use crate::error::DiskError;
 use crate::geometry::SECTOR;
+use crate::image_stamp::ImageStamp;
 use crate::overlay::read_padded;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -35,6 +36,8 @@ pub(crate) struct Image {
     pub(crate) file: File,
     /// None for a copy without a name.
     pub(crate) path: Option<Utf8PathBuf>,
+    /// As it was when it was opened, if nothing may write to it.
+    pub(crate) stamp: Option<ImageStamp>,
 }
 
 /// Bytes of an image, padded to whole sectors: the size of the disk that shows all of it.
@@ -69,9 +72,14 @@ impl BaseLayer {
         if image.next_multiple_of(SECTOR) > size {
             return Err(DiskError::ImageTooLarge { path, image, size });
         }
+        let stamp = match in_place {
+            true => None,
+            false => Some(ImageStamp::of(&file).map_err(|source| opening(&path, source))?),
+        };
         let image = Arc::new(Image {
             file,
             path: Some(path),
+            stamp,
         });
         Ok(if in_place {
             Self::InPlace(image)
@@ -88,6 +96,21 @@ impl BaseLayer {
                 Ok(())
             }
             Self::Image(image) | Self::InPlace(image) => read_padded(&image.file, offset, buffer),
+        }
+    }
+
+    /// Fails if something has written to an image that nothing may write to.
+    pub(crate) fn check(&self) -> Result<(), DiskError> {
+        let Self::Image(image) = self else {
+            return Ok(());
+        };
+        let (Some(path), Some(stamp)) = (&image.path, image.stamp) else {
+            return Ok(());
+        };
+        match ImageStamp::of(&image.file) {
+            Ok(now) if now == stamp => Ok(()),
+            Ok(_) => Err(DiskError::ImageChanged { path: path.clone() }),
+            Err(source) => Err(opening(path, source)),
         }
     }
 

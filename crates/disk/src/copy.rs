@@ -124,6 +124,7 @@ impl Layers {
                 BaseLayer::Image(Arc::new(Image {
                     file: copy,
                     path: None,
+                    stamp: None,
                 }))
             }
             shared => shared.clone(),

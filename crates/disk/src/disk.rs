@@ -92,6 +92,15 @@ impl Disk {
         self.0.read_only
     }
 
+    /// Whether the image that it is a copy of is as it was when the disk was opened. An image that the disk writes to
+    /// itself may change.
+    ///
+    /// # Errors
+    /// Something has written to the image.
+    pub fn check_image(&self) -> Result<(), DiskError> {
+        self.0.state.read().layers.base.check()
+    }
+
     /// Reads sectors of 512 bytes, as the guest would read them now: what it wrote and has not flushed is there. Faults
     /// do not act on it, and it is not counted. It works while the disk is off, and reads what the power cut left.
     ///

@@ -42,6 +42,15 @@ pub enum DiskError {
         /// The image.
         path: Utf8PathBuf,
     },
+    /// Something has written to the image, of which the disk is a copy.
+    #[error(
+        "the disk image `{path}` has changed since the disk was opened, so what the guest reads is a mixture of both; \
+         do not write to an image while disks are copies of it, or make the disk of a copy of the file"
+    )]
+    ImageChanged {
+        /// The image.
+        path: Utf8PathBuf,
+    },
     /// The image has more bytes than the disk.
     #[error(
         "the disk image `{path}` has {image} bytes, more than the disk's {size}; raise the size of the disk"

@@ -30,6 +30,7 @@ mod faults;
 pub mod fuzzing;
 mod geometry;
 mod host_failure;
+mod image_stamp;
 mod layers;
 mod log;
 mod overlay;

@@ -49,6 +49,14 @@ pub enum ImageError {
         /// The path.
         path: Utf8PathBuf,
     },
+    /// A folder that is written to while an image is made of it.
+    #[error(
+        "`{path}` has changed while a file system was made of it; write to it before, or copy it for the disk"
+    )]
+    FolderChanged {
+        /// The folder.
+        path: Utf8PathBuf,
+    },
     /// A module that a profile names is not among the kernel's.
     #[error("kernel {release} has no module `{name}`")]
     UnknownModule {

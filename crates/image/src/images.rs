@@ -19,7 +19,7 @@ const INITRDS: u32 = 1;
 const ROOTS: u32 = 1;
 const MODULES: u32 = 1;
 const GUESTS: u32 = 1;
-const DISKS: u32 = 1;
+pub(crate) const DISKS: u32 = 1;
 
 /// Files in entries.
 const VMLINUX: &str = "vmlinux";

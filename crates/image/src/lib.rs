@@ -39,7 +39,7 @@ mod walk;
 
 pub use agent::{AGENT, AGENT_BUILD};
 pub use boot::{BootArchives, BootFile, BootRequest};
-pub use disk::{DiskImage, filesystem_of, missing_disk_tools};
+pub use disk::{DiskImage, ImageSource, filesystem_of, missing_disk_tools};
 pub use error::ImageError;
 pub use guest::download_tool;
 pub use image::GuestImage;

@@ -2,7 +2,7 @@
 
 use crate::handshake::{ExportInfo, Handshake, Progress};
 use crate::output::Output;
-use crate::request::{self, Header, Request, RequestKind, Session};
+use crate::request::{self, Header, Refusal, Request, RequestKind, Session};
 use crate::violation::Violation;
 use crate::wire::length;
 
@@ -52,7 +52,7 @@ enum Phase {
     /// The data of a write that is refused afterwards.
     Skip {
         session: Session,
-        refused: Header,
+        refusal: Refusal,
         left: usize,
     },
     /// Further bytes are discarded.
@@ -149,21 +149,8 @@ impl Connection {
                     };
                     let header = request::decode(session, header)?;
                     self.start += length::REQUEST;
-                    match header {
-                        Header::Disconnect => return Ok(Some(ClientMessage::Disconnect)),
-                        Header::Accepted(request) if request.kind == RequestKind::Write => {
-                            self.expect_data(session, request);
-                        }
-                        Header::Accepted(request) => {
-                            return Ok(Some(ClientMessage::Request(request)));
-                        }
-                        Header::Refused { data, .. } => {
-                            self.phase = Phase::Skip {
-                                session,
-                                refused: header,
-                                left: data as usize,
-                            };
-                        }
+                    if let Some(message) = self.take_header(session, header) {
+                        return Ok(Some(message));
                     }
                 }
                 Phase::Data {
@@ -185,7 +172,7 @@ impl Connection {
                 }
                 Phase::Skip {
                     session,
-                    refused,
+                    refusal,
                     left,
                 } => {
                     let count = input.len().min(*left);
@@ -194,17 +181,34 @@ impl Connection {
                     if *left > 0 {
                         return Ok(None);
                     }
-                    if let Header::Refused {
+                    let Refusal {
                         cookie,
                         offset,
                         error,
-                        ..
-                    } = *refused
-                    {
-                        output.put_error(cookie, session.is_structured, offset, error);
-                    }
+                    } = *refusal;
+                    output.put_error(cookie, session.is_structured, offset, error);
                     self.phase = Phase::Request(*session);
                 }
+            }
+        }
+    }
+
+    /// What the caller gets for a header at once; `None`: its data has to be received first.
+    fn take_header(&mut self, session: Session, header: Header) -> Option<ClientMessage> {
+        match header {
+            Header::Disconnect => Some(ClientMessage::Disconnect),
+            Header::Accepted(request) if request.kind == RequestKind::Write => {
+                self.expect_data(session, request);
+                None
+            }
+            Header::Accepted(request) => Some(ClientMessage::Request(request)),
+            Header::Refused { refusal, data } => {
+                self.phase = Phase::Skip {
+                    session,
+                    refusal,
+                    left: data as usize,
+                };
+                None
             }
         }
     }

@@ -84,14 +84,18 @@ pub(crate) enum Header {
     /// It can be carried out, when its data is there.
     Accepted(Request),
     /// It is answered with an error, after its `data` bytes of data.
-    Refused {
-        cookie: Cookie,
-        offset: Option<u64>,
-        error: ErrorValue,
-        data: u32,
-    },
+    Refused { refusal: Refusal, data: u32 },
     /// The client disconnects.
     Disconnect,
+}
+
+/// The answer to a request that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) cookie: Cookie,
+    /// The offset that it reports. It must lie within the request, and a client may check that.
+    pub(crate) offset: Option<u64>,
+    pub(crate) error: ErrorValue,
 }
 
 /// Decodes and checks a header.
@@ -126,10 +130,11 @@ pub(crate) fn decode(
             is_structured: session.is_structured,
         }),
         Err(error) => Header::Refused {
-            cookie,
-            // An offset must lie within the request, and a client may check that.
-            offset: (length > 0 && command != command::FLUSH).then_some(offset),
-            error,
+            refusal: Refusal {
+                cookie,
+                offset: (length > 0 && command != command::FLUSH).then_some(offset),
+                error,
+            },
             data,
         },
     })
@@ -221,7 +226,7 @@ mod tests {
         length: u32,
     ) -> Option<(ErrorValue, u32)> {
         match decode(session, &header(flags, command, offset, length)).unwrap() {
-            Header::Refused { error, data, .. } => Some((error, data)),
+            Header::Refused { refusal, data } => Some((refusal.error, data)),
             Header::Accepted(_) | Header::Disconnect => None,
         }
     }

@@ -4,8 +4,12 @@
 //! better than a flag without effect.
 
 mod console;
+mod disk;
+mod plain;
 
 pub(crate) use console::{ConsoleArgs, PushOption};
+pub(crate) use disk::{DiskArgs, DiskCommand};
+pub(crate) use plain::{ColorChoice, PlainArgs};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -44,6 +48,8 @@ pub(crate) enum Command {
     Fixture(FixtureCommands),
     /// List or remove the boot templates in the cache
     Template(TemplateArgs),
+    /// List or remove the images of disks in the cache
+    Disk(DiskArgs),
     /// Open a shell in a guest, or run one command there
     Console {
         #[command(flatten)]
@@ -78,16 +84,6 @@ pub(crate) struct RunArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) plain: PlainArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlainArgs {
-    /// Configuration file [default: provium.toml in this folder or the nearest parent]
-    #[arg(long, value_name = "P")]
-    pub(crate) config: Option<Utf8PathBuf>,
-    /// When to use colours
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pub(crate) color: ColorChoice,
 }
 
 #[derive(Debug, Args)]
@@ -382,18 +378,6 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
-/// When to use colours.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(crate) enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    /// Also if the output is not a terminal
-    Always,
-    /// Never
-    Never,
-}
-
 /// The result of a run in which no test was run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NoTests {
@@ -447,6 +431,9 @@ impl LowArgs {
             Some(Command::Fixture(fixture)) => &fixture.command.args().plain,
             Some(Command::Template(template)) => match &template.command {
                 TemplateCommand::List { plain, .. } | TemplateCommand::Clean { plain, .. } => plain,
+            },
+            Some(Command::Disk(disk)) => match &disk.command {
+                DiskCommand::List { plain, .. } | DiskCommand::Clean { plain, .. } => plain,
             },
             Some(Command::Agent(_) | Command::Completions(_) | Command::AgentInfo) => {
                 return ColorChoice::Auto;

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::faults::{FaultTable, SavedFault};
 use crate::geometry::SECTOR;
+use crate::image_stamp::ImageStamp;
 use crate::layers::Layers;
 use crate::overlay::{SlotFile, link_or_copy};
 use crate::state::{LogState, State};
@@ -13,7 +14,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// Version of the description and of the files.
@@ -52,14 +52,6 @@ enum SavedBase {
     Copy,
 }
 
-/// What tells that an image has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct ImageStamp {
-    length: u64,
-    modified: i64,
-    modified_nanoseconds: i64,
-}
-
 impl SavedDisk {
     /// Its size, bytes.
     pub fn size(&self) -> u64 {
@@ -83,6 +75,7 @@ impl Disk {
     /// The host cannot write the files.
     pub fn save(&self, folder: &Utf8Path) -> Result<SavedDisk, DiskError> {
         let saving = || DiskError::io("save");
+        self.check_image()?;
         // The lock is held only while the copy is made, which costs no data unless the image is written in place.
         let (copy, faults) = {
             let mut state = self.0.state.write();
@@ -171,7 +164,10 @@ fn save_base(base: &BaseLayer, folder: &Utf8Path) -> io::Result<SavedBase> {
                 .ok()
                 .and_then(|path| Utf8PathBuf::from_path_buf(path).ok())
                 .unwrap_or_else(|| path.clone()),
-            stamp: ImageStamp::of(&image.file)?,
+            stamp: match image.stamp {
+                Some(stamp) => stamp,
+                None => ImageStamp::of(&image.file)?,
+            },
         }),
         None => {
             link_or_copy(&image.file, &folder.join("base"))?;
@@ -189,6 +185,7 @@ fn restore_base(saved: &SavedDisk, folder: &Utf8Path) -> Result<BaseLayer, DiskE
             BaseLayer::Image(image) => Ok(BaseLayer::Image(Arc::new(Image {
                 file: image.file.try_clone().map_err(DiskError::io("open"))?,
                 path: None,
+                stamp: None,
             }))),
             other => Ok(other),
         },
@@ -211,17 +208,6 @@ fn restore_base(saved: &SavedDisk, folder: &Utf8Path) -> Result<BaseLayer, DiskE
             }
             Ok(opened)
         }
-    }
-}
-
-impl ImageStamp {
-    fn of(file: &File) -> io::Result<Self> {
-        let data = file.metadata()?;
-        Ok(Self {
-            length: data.len(),
-            modified: data.mtime(),
-            modified_nanoseconds: data.mtime_nsec(),
-        })
     }
 }
 

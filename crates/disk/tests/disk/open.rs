@@ -28,6 +28,31 @@ fn an_image_is_padded_with_zeroes_and_never_written() {
 }
 
 #[test]
+fn an_image_that_is_written_to_under_its_copies_is_noticed() {
+    let rig = Rig::new();
+    let (path, other) = (rig.path("image"), rig.path("other"));
+    std::fs::write(&path, sectors(4, 7)).unwrap();
+    let disk = Disk::open(rig.spec(2048, Base::Image(path.clone()))).unwrap();
+    disk.put(1, &sectors(1, 9));
+    disk.check_image().unwrap();
+    // Another file in its place is not read by this disk.
+    std::fs::write(&other, sectors(4, 8)).unwrap();
+    std::fs::rename(&path, rig.path("moved")).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    disk.check_image().unwrap();
+    std::fs::write(rig.path("moved"), sectors(3, 8)).unwrap();
+    let is_changed =
+        |error: &DiskError| matches!(error, DiskError::ImageChanged { path: it } if *it == path);
+    assert!(is_changed(&disk.check_image().unwrap_err()));
+    let folder = rig.path("saved");
+    std::fs::create_dir(&folder).unwrap();
+    assert!(is_changed(&disk.save(&folder).unwrap_err()));
+    let written = Disk::open(rig.spec(2048, Base::InPlace(path.clone()))).unwrap();
+    std::fs::write(&path, sectors(4, 8)).unwrap();
+    written.check_image().unwrap();
+}
+
+#[test]
 fn an_image_that_is_written_in_place_has_what_is_durable() {
     let rig = Rig::new();
     let path = rig.path("image");

@@ -3,6 +3,7 @@
 use super::DiskImage;
 use super::ext4::{self, Attributes, Source};
 use super::size::dimensions;
+use super::source::ImageSource;
 use crate::blocking::blocking;
 use crate::error::ImageError;
 use crate::images::Images;
@@ -11,6 +12,7 @@ use crate::walk::{owner, user, walk};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::{CacheEntry, Key, KeyBuilder, Notice};
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 /// How images are made. Raised when they are made in another way.
@@ -46,17 +48,26 @@ impl Images {
             });
         }
         let source = folder.to_owned();
-        let (found, wanted, key) = blocking(move || {
+        let (found, stamp, wanted, key) = blocking(move || {
             let found = walk(&source, &BTreeSet::new(), &|_, _| true)?;
+            let stamp = found.stamp()?;
             let mut wanted = found.clone();
             wanted.map_owners(owners);
             let key = KeyBuilder::new("disk of a folder")
                 .with_number("layout", LAYOUT)
                 .with("tree", wanted.stamp()?.as_str())
                 .finish();
-            Ok((found, wanted, key))
+            Ok((found, stamp, wanted, key))
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            // It was listed.
+            ImageError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                let path = folder.to_owned();
+                ImageError::FolderChanged { path }
+            }
+            error => error,
+        })?;
         let what = format!("the disk of `{folder}`");
         let progress = &self.progress;
         let notify = |notice: Notice<'_>| report(&**progress, &what, notice);
@@ -69,7 +80,19 @@ impl Images {
                 attributes: Attributes::new(),
             };
             let dimensions = dimensions(&source.wanted)?;
-            ext4::make(source, dimensions, &entry, &entry.join(FILE)).await
+            let made = ext4::make(source, dimensions, &entry, &entry.join(FILE)).await;
+            // Also of an image that was made: it may have a part of each content. What a tool says of a file that it
+            // no longer finds does not explain it.
+            let now = folder.to_owned();
+            let now = blocking(move || walk(&now, &BTreeSet::new(), &|_, _| true)?.stamp()).await;
+            match now {
+                Ok(now) if now == stamp => made?,
+                _ => {
+                    let path = folder.to_owned();
+                    return Err(ImageError::FolderChanged { path });
+                }
+            }
+            ImageSource::write("folder", folder, &entry)
         };
         let entry = self
             .disks
@@ -102,10 +125,11 @@ impl DiskImage {
 mod tests {
     use super::*;
     use crate::progress::SilentProgress;
-    use std::fs::{File, Permissions};
+    use std::fs::{File, FileTimes, Permissions};
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
     use std::process::Command;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     struct Fixture {
         _temporary: tempfile::TempDir,
@@ -227,7 +251,12 @@ mod tests {
     async fn an_unchanged_folder_is_the_same_disk() {
         let fixture = Fixture::new();
         for name in ["b", "a", "c"] {
-            fs_err::write(fixture.folder.join(name), name).unwrap();
+            let path = fixture.folder.join(name);
+            fs_err::write(&path, name).unwrap();
+            // The image has the time of the last access, which making the first one would change (`relatime`).
+            let accessed =
+                FileTimes::new().set_accessed(SystemTime::now() + Duration::from_secs(60));
+            File::open(&path).unwrap().set_times(accessed).unwrap();
         }
         let first = fixture.disk().await;
         let again = fixture.disk().await;
@@ -272,5 +301,44 @@ mod tests {
         fs_err::write(fixture.folder.join("line\nbreak"), "x").unwrap();
         let error = fixture.disk_of(7, 7).await.unwrap_err().to_string();
         assert!(error.contains("line break"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_changes_meanwhile_is_named() {
+        let fixture = Fixture::new();
+        let file = fixture.folder.join("a");
+        let changes: [fn(&Utf8Path); 2] = [
+            |file| fs_err::remove_file(file).unwrap(),
+            |file| fs_err::write(file, "longer than it was").unwrap(),
+        ];
+        for change in changes {
+            fs_err::write(&file, "short").unwrap();
+            // Owners are asked for when the folder has been listed, and before it is read.
+            let (changed, changing) = (AtomicBool::new(false), file.clone());
+            let owners = move |uid, gid| {
+                if !changed.swap(true, Ordering::Relaxed) {
+                    change(&changing);
+                }
+                (uid, gid)
+            };
+            let made = fixture.images.disk_of_folder_with(&fixture.folder, owners);
+            let error = made.await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "`{}` has changed while a file system was made of it; write to it before, or copy it for the disk",
+                    fixture.folder
+                )
+            );
+        }
+        fs_err::write(&file, "short").unwrap();
+        let disk = fixture.disk().await;
+        let entry = disk.path.parent().unwrap();
+        let source = ImageSource::read(entry);
+        assert_eq!(
+            (&*source.kind, &*source.path),
+            ("folder", fixture.folder.as_str())
+        );
+        assert_eq!(ImageSource::read(&fixture.folder), ImageSource::default());
     }
 }

@@ -18,6 +18,7 @@ mod folder;
 mod raw;
 mod root;
 mod size;
+mod source;
 mod tools;
 
 pub(crate) use folder::FILE as DISK_FILE;
@@ -25,4 +26,5 @@ pub(crate) use root::disk_of_tree;
 
 pub use description::DiskImage;
 pub use filesystem::filesystem_of;
+pub use source::ImageSource;
 pub use tools::missing_disk_tools;

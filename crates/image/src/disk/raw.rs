@@ -1,5 +1,6 @@
 //! Images of other programs as raw ones.
 
+use super::source::ImageSource;
 use super::tools::{QEMU_IMG, run};
 use super::{DiskImage, filesystem_of};
 use crate::blocking::blocking;
@@ -62,7 +63,8 @@ impl Images {
             let mut command = Command::new(qemu_img);
             command.args(["convert", "-f", "qcow2", "-O", "raw", "--"]);
             command.args([image.as_str(), entry.join(FILE).as_str()]);
-            run(command).await.map(|_| ())
+            run(command).await?;
+            ImageSource::write("qcow2", image, &entry)
         };
         let entry = self
             .disks

@@ -3,6 +3,7 @@
 use super::archive::{self, UnpackedArchive};
 use super::ext4::{self, Source};
 use super::size::dimensions;
+use super::source::ImageSource;
 use super::{DiskImage, folder};
 use crate::blocking::blocking;
 use crate::error::ImageError;
@@ -68,6 +69,7 @@ impl Images {
             progress.step(&format!("making a file system of `{archive}`"));
             let folder = source.folder.clone();
             ext4::make(source, dimensions, &entry, &entry.join(folder::FILE)).await?;
+            ImageSource::write("archive", archive, &entry)?;
             blocking(move || Ok(fs_err::remove_dir_all(&folder).map_err(StoreError::from)?)).await
         };
         let entry = self

@@ -16,7 +16,7 @@ const MANIFEST: &str = "vm.json";
 
 /// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs. 4: with its disks. 5:
 /// with the processor.
-const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 5;
 
 /// Longest file that is read, bytes: a cut holds a line for each open call, and a boot may have been
 /// given files of any size.

@@ -35,7 +35,9 @@ mod warm_up;
 
 pub(crate) use damage::is_damage;
 pub(crate) use freeze::{FreezeError, FrozenVm, QUIESCE_LIMIT};
-pub(crate) use manifest::{Base, SavedGuest, SavedNic, SavedVm, VmManifest};
+pub(crate) use manifest::{
+    Base, SavedGuest, SavedNic, SavedVm, VERSION as SAVED_VM_VERSION, VmManifest,
+};
 pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, host_name};
 pub(crate) use warm_pool::{Reuse, WarmPool};
 pub(crate) use warm_up::{warm_up, warm_up_network, warm_up_placeholders};

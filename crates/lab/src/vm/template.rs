@@ -16,8 +16,8 @@ use crate::disk::VmDisk;
 use crate::error::{LabError, chain};
 use crate::guest::wait::{GuestWait, WaitError};
 use crate::save::{
-    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedGuest, SavedVm,
-    VmManifest, is_damage, warm_up, warm_up_network, warm_up_placeholders,
+    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SAVED_VM_VERSION, SavedGuest,
+    SavedVm, VmManifest, is_damage, warm_up, warm_up_network, warm_up_placeholders,
 };
 use crate::vm::boot::Boot;
 use crate::vm::disk::{DiskSetupError, InsertTime, save_disks};
@@ -149,6 +149,8 @@ impl Boot<'_> {
             .with("agent", AGENT_BUILD)
             .with("shape", spec.shape(&host.qemu))
             .with("processor", host.processor.identity(spec.accel))
+            // Else two builds of the harness that share a cache would remove each other's.
+            .with_number("layout", u64::from(SAVED_VM_VERSION))
             .with_number("injected", u64::from(profile.inject_agent));
         if let Some(command) = &profile.ready {
             key = key.with("ready", command);

@@ -36,6 +36,14 @@ pub(super) fn lost(lab: &Lab, scope: &Scope) -> BTreeSet<String> {
     lost.map(|disk| disk.subject()).collect()
 }
 
+/// Why disks that a test in `scope` could see did not have the content that they should have had: a test that has
+/// passed with them has shown nothing.
+pub(super) fn changed_images(lab: &Lab, scope: &Scope) -> Vec<String> {
+    let disks = visible(lab, scope).into_iter();
+    let disks = disks.flat_map(|vm| vm.disks().known());
+    disks.filter_map(|disk| disk.changed_image()).collect()
+}
+
 /// Warns of disks to which QEMU has lost its connection in a test that has passed, and so has no report.
 pub(super) fn warn_of_lost(state: &TestFileState, scope: &Scope, before: &BTreeSet<String>) {
     for subject in lost(&state.lab, scope).difference(before) {

@@ -160,15 +160,17 @@ async fn run_once(
     let console_ends = consoles::ends(&state.lab, &scope, &before.consoles);
     // Before what they run is ended with the scope.
     verdict.notes = lab_notes(state, &run.group, &scope, &before, verdict.status).await;
+    let changed = disks::changed_images(&state.lab, &scope);
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
     let test_lab_scope = test_lab.as_ref().map(|test_lab| &test_lab.scope);
-    let unclosed = close_scopes(state, &scope, test_lab_scope).await;
-    if !unclosed.is_empty() && verdict.status != TestStatus::Failed {
+    let mut late = changed;
+    late.extend(close_scopes(state, &scope, test_lab_scope).await);
+    if !late.is_empty() && verdict.status != TestStatus::Failed {
         verdict.status = TestStatus::Failed;
-        verdict.message = unclosed.join("\n");
+        verdict.message = late.join("\n");
     } else {
-        verdict.log.extend(unclosed);
+        verdict.log.extend(late);
     }
     let positions = file_data::<LogCursors>(lua);
     watched.conclude(&positions, &test.meta.kernel_log, &mut verdict);

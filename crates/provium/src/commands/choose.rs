@@ -1,7 +1,7 @@
 //! From the word that was typed to the command that does it.
 
 use super::{
-    agent, agent_info, completions, console, doctor, fixture, kept, list, prepare,
+    agent, agent_info, completions, console, disk, doctor, fixture, kept, list, prepare,
     run as run_tests, setup, template,
 };
 use crate::exit::Exit;
@@ -18,6 +18,7 @@ pub(crate) fn run(low: LowArgs) -> Result<Exit, Failure> {
         Some(Command::Prepare(args)) => prepare::run(&args),
         Some(Command::Fixture(args)) => fixture::run(args.command),
         Some(Command::Template(args)) => template::run(args.command),
+        Some(Command::Disk(args)) => disk::run(args.command),
         Some(Command::Console {
             args,
             machine,

@@ -1,11 +1,12 @@
 //! `provium template list|clean`: the boot templates in the cache.
 
+use super::remove::remove;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::TemplateCommand;
 use crate::terminal;
-use crate::terminal::{RemovalSummary, ago, mebibytes, since_1970};
+use crate::terminal::{ago, mebibytes, since_1970};
 use provium_events::counted;
 use provium_store::{Bucket, Cache, EntryInfo};
 use serde::{Deserialize, Serialize};
@@ -49,32 +50,14 @@ pub(super) fn run(command: TemplateCommand) -> Result<Exit, Failure> {
             });
             Ok(Exit::Passed)
         }
-        TemplateCommand::Clean { keys, plain } => clean(&bucket(&Context::new(&plain)?)?, &keys),
+        TemplateCommand::Clean { keys, plain } => {
+            remove(&bucket(&Context::new(&plain)?)?, &keys, "template")
+        }
     }
 }
 
 fn bucket(context: &Context) -> Result<Bucket, Failure> {
     Ok(Cache::open(&context.config.cache_dir)?.bucket("templates", 1)?)
-}
-
-fn clean(bucket: &Bucket, keys: &[String]) -> Result<Exit, Failure> {
-    let entries = bucket.entries()?;
-    let is = |entry: &EntryInfo, key: &String| entry.key.as_str().starts_with(key.as_str());
-    if let Some(unknown) = keys
-        .iter()
-        .find(|key| !entries.iter().any(|entry| is(entry, key)))
-    {
-        return Err(Failure::Usage {
-            what: format!("no template has a key that begins with `{unknown}`"),
-        });
-    }
-    let chosen = |entry: &&EntryInfo| keys.is_empty() || keys.iter().any(|key| is(entry, key));
-    let mut removed = RemovalSummary::default();
-    for entry in entries.iter().filter(chosen) {
-        removed.note(bucket.remove_unused(&entry.key)?, entry.size);
-    }
-    terminal::out(&removed.summary("template"));
-    Ok(Exit::Passed)
 }
 
 fn about(bucket: &Bucket, entry: &EntryInfo) -> TemplateMeta {

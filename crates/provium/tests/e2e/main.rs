@@ -21,6 +21,7 @@ mod cache;
 mod cache_sharing;
 mod console;
 mod descriptors;
+mod disk_images;
 mod disk_trouble;
 mod doctor;
 mod failure_report;

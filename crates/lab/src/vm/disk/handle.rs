@@ -211,6 +211,13 @@ impl Disk {
         found.volume.disk().host_failures()
     }
 
+    /// Why its content is not what it should be: something has written to the image that it is a copy of.
+    pub fn changed_image(&self) -> Option<String> {
+        let found = self.vm.0.disks.find(&self.id)?;
+        let error = found.volume.disk().check_image().err()?;
+        Some(LabError::host(self.subject(), "its image", error).to_string())
+    }
+
     /// Why QEMU is not connected to it any more, while the machine runs: its guest's commands fail.
     pub fn lost_connection(&self) -> Option<String> {
         let slot = self.vm.0.disks.find(&self.id)?.slot?;
@@ -264,7 +271,7 @@ impl Disk {
             .await
     }
 
-    /// Runs a call that blocks in a thread of its own.
+    /// Runs a call that blocks in a thread of its own. It fails if the image that the disk is a copy of has changed.
     pub(crate) async fn io<T: Send + 'static>(
         &self,
         call: &str,
@@ -272,7 +279,10 @@ impl Disk {
     ) -> Result<T, LabError> {
         let disk = self.attached(call)?.volume.disk().clone();
         let runtime = self.vm.0.environment().runtime();
-        match runtime.spawn_blocking(move || act(disk)).await {
+        match runtime
+            .spawn_blocking(move || disk.check_image().and_then(|()| act(disk)))
+            .await
+        {
             Ok(done) => done.map_err(|error| LabError::host(self.subject(), call, error)),
             Err(error) => Err(LabError::host(self.subject(), call, error)),
         }

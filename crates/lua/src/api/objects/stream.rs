@@ -263,7 +263,7 @@ async fn expect_match(
     }
 }
 
-/// The time of a call that matches a pattern is up, or its caller has stopped waiting.
+/// The time of a call that matches a pattern is up, or its caller does not wait for it any more.
 #[derive(Debug)]
 struct TimeIsUp;
 
