@@ -96,8 +96,8 @@ fn one_of_parallel_tests_that_all_wait_for_a_further_vm_is_refused() {
     // The other one gets what the refused one returns.
     ran.prints("FAIL copies.test.lua (1 passed, 1 failed");
     ran.prints(
-        "disk `d`: crash_states needs 356 MiB and 1 vCPU, but this file waits for memory that only it holds, 712 MiB \
-         and 2 vCPUs, and no other part of it works meanwhile",
+        "disk `d` of vm `v`: crash_states(): needs 356 MiB and 1 vCPU, but this file waits for memory that only it \
+         holds, 712 MiB and 2 vCPUs, and no other part of it works meanwhile",
     );
 }
 
