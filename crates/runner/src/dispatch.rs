@@ -46,7 +46,7 @@ const POOL_STATE_EVERY: Duration = Duration::from_secs(1);
 
 /// How long no part of any file may have done anything before that counts as a deadlock: only a guest that switches
 /// itself off could return something then.
-const DEADLOCK_AFTER: Duration = Duration::from_secs(2);
+const DEADLOCK_AFTER: Duration = Duration::from_secs(4);
 
 /// Why a test or file did not start.
 const INTERRUPTED: &str = "the run was interrupted";

@@ -50,7 +50,7 @@ const TASKS: &str = r#"test("another task of the file returns it", {timeout = "9
 end)
 "#;
 
-/// Longer than the two seconds after which files that wait for each other are refused.
+/// Longer than the four seconds after which files that wait for each other are refused.
 #[test]
 #[ignore = "boots guests"]
 fn a_file_with_another_active_task_is_not_refused() {
