@@ -39,7 +39,12 @@ end)
 
 -- The message of a `never` that runs while `fn` does.
 local function never_while(console, fn)
-  local task = co.spawn(function() return pcall(console.never, console, "no such text", "120s") end)
+  local has_begun = false
+  local task = co.spawn(function()
+    has_begun = true
+    return pcall(console.never, console, "no such text", "120s")
+  end)
+  wait_until(function() return has_begun end, {timeout = 60})
   fn()
   local ok, why = task:join("100s")
   return not ok and tostring(why)
@@ -60,7 +65,12 @@ test("never raises when the guest ends by itself", {kernel_log = "ignore"}, func
     t:assert_contains(t:assert_raises(function() console:never("no such text", 0) end), how)
     own:boot()
   end
-  local task = co.spawn(function() console:never("Kernel panic", "120s") end)
+  local has_begun = false
+  local task = co.spawn(function()
+    has_begun = true
+    console:never("Kernel panic", "120s")
+  end)
+  wait_until(function() return has_begun end, {timeout = 60})
   own:run_async("echo c > /proc/sysrq-trigger")
   t:assert_contains(t:assert_raises(function() task:join("100s") end), "`Kernel panic` came")
 end)
