@@ -27,3 +27,9 @@ test("a guest that does not become ready fails its boot with the reason", functi
   t:assert_contains(tostring(message), "(last: exit code 7; the service does not run)")
   t:assert_contains(tostring(message), "raise `agent_boot_timeout`")
 end)
+
+test("a guest that ends before it is ready is reported as that", {timeout = "60s"}, function(t)
+  local vm = provium:vm("off", "off")
+  local err = tostring(t:assert_raises(function() vm:boot() end))
+  t:assert_contains(err, "powered itself off, while `ready` of the profile, `poweroff -f`, was run")
+end)

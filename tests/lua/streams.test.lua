@@ -42,6 +42,24 @@ test("a pattern that backtracks ends at its limit, and other tasks run meanwhile
   tail:expect_match("^a+$", "20s")
 end)
 
+test("a stream at its end keeps no snapshot from being taken, and a closed one is not at its end", {timeout = "60s"}, function(t)
+  local process = vm:run_async("echo all")
+  local out = process:stdout_stream()
+  t:assert_eq(process:wait(20):assert_ok().stdout, "all\n")
+  t:assert_contains(tostring(t:assert_raises(function() vm:snapshot() end)), "1 stream(s) are open")
+  t:assert_eq(table.concat(out:drain("20s")), "all\n")
+  t:assert_eq(out:eof(), true)
+  t:assert_eq(vm:open_stream_count(), 0)
+  vm:snapshot():delete()
+  for call, arguments in pairs{drain = {"50s"}, expect = {"never", "50s"}, expect_match = {"never", "50s"}} do
+    local tail = vm:tail_file("/proc/version")
+    local waiting = co.spawn(function() return tail[call](tail, table.unpack(arguments)) end)
+    host.sleep(0.1)
+    tail:close()
+    t:assert_contains(tostring(t:assert_raises(function() waiting:join("20s") end)), "stream closed", call)
+  end
+end)
+
 test("messages show bytes as they are", function(t)
   vm:write_file("/tmp/log", "abc\xff" .. ("\0"):rep(400) .. "end")
   local tail = vm:tail_file("/tmp/log", {start = "beginning"})

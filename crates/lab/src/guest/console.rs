@@ -181,7 +181,7 @@ impl Console {
         LabError::host(self.subject(), "read_log()", error)
     }
 
-    /// The last bytes, from the start of a line, as text.
+    /// The last bytes, from the start of a line if one starts there, as text.
     pub(crate) fn tail(&self, bytes: usize) -> String {
         self.tail_since(0, bytes)
     }
@@ -193,7 +193,7 @@ impl Console {
         let tail = self.there_since(from, usize::MAX).unwrap_or_default();
         let text = text_of(&tail);
         match text.split_once('\n') {
-            Some((_, rest)) if from > mark => rest.to_owned(),
+            Some((_, rest)) if from > mark && !rest.is_empty() => rest.to_owned(),
             _ => text,
         }
     }

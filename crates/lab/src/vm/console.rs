@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::guest::console::never_call;
 use crate::vm::handle::Vm;
 use crate::vm::running::DeathReport;
-use crate::vm::state::Stage;
+use crate::vm::state::{Stage, VmState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ impl Vm {
     /// purpose. While it is off from the beginning on, a boot is waited for.
     ///
     /// # Errors
-    /// When the text comes; when the VM is dead or dies: a guest that is gone could not have printed it.
+    /// When the text comes; when the VM is dead or dies: a guest that is gone could not have printed it. Nor could one
+    /// whose VM is paused at the end.
     pub async fn never_prints(&self, text: &[u8], duration: Duration) -> Result<(), LabError> {
         let console = self.console();
         let dead = |report: &DeathReport| Err(report.error(console.subject(), never_call(text)));
@@ -23,9 +24,14 @@ impl Vm {
         tokio::select! {
             // What a guest prints before it dies is searched first: a VM is dead once its console is complete.
             biased;
-            searched = console.never(text, duration) => searched,
-            report = end_of(self) => report.map_or(Ok(()), |report| dead(&report)),
+            searched = console.never(text, duration) => searched?,
+            report = end_of(self) => return report.map_or(Ok(()), |report| dead(&report)),
         }
+        if self.state() == VmState::Paused {
+            let why = "the VM is paused, so its guest could not print it; resume it before";
+            return Err(LabError::invalid(console.subject(), never_call(text), why));
+        }
+        Ok(())
     }
 }
 

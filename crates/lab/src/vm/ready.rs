@@ -3,7 +3,7 @@
 //! An init of the guest's own starts its services after the agent has answered. The command of the profile says when
 //! that is done: a boot from a template begins there, since the template is saved behind it.
 
-use crate::guest::wait::{GuestWait, WaitError};
+use crate::guest::wait::{GuestWait, WaitError, machine_end};
 use provium_events::printable::text_of;
 use provium_guest::Channel;
 use provium_protocol::Lane;
@@ -38,7 +38,12 @@ pub(super) async fn await_ready(
         }
     };
     match GuestWait::new(machine, limit).until(succeeds).await {
-        Ok(done) => done,
+        Ok(Ok(())) => Ok(()),
+        // The channel ends with the guest, and may do so first.
+        Ok(Err(why)) => Err(match machine_end(machine).await {
+            Some(end) => format!("{end}, while `ready` of the profile, `{command}`, was run"),
+            None => why,
+        }),
         Err(WaitError::TimedOut(_)) => {
             let last = crate::lock::lock(&last).clone();
             Err(format!(

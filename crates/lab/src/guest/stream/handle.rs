@@ -79,7 +79,15 @@ impl ByteStream {
         let at_end = Arc::<AtomicBool>::default();
         match parts.kind {
             StreamKind::Console => parts.open.add_of_host(id, &parts.subject, &parts.site),
-            _ => parts.open.add(id, &parts.subject, &parts.site),
+            StreamKind::Tail => {
+                let at_end = Arc::clone(&at_end);
+                let open = &parts.open;
+                open.add_until_end(id, &parts.subject, &parts.site, at_end);
+            }
+            // A connection whose peer sends no more may still be written to.
+            StreamKind::Connection | StreamKind::Capture => {
+                parts.open.add(id, &parts.subject, &parts.site);
+            }
         }
         let changes = parts.source.changes();
         let inner = Arc::new(Inner {
@@ -267,13 +275,6 @@ impl ByteStream {
     /// # Errors
     /// When 64 MiB have come and the stream is still not quiet; they are dropped then.
     pub async fn drain(&self, quiet: Duration) -> Result<Vec<Vec<u8>>, LabError> {
-        if self.is_closed() {
-            return Err(LabError::gone(
-                self.subject(),
-                "drain()",
-                self.0.kind.closed(),
-            ));
-        }
         let (mut pieces, mut total) = (Vec::new(), 0);
         while let Some(piece) = self.next(quiet).await? {
             total += piece.len();
@@ -285,6 +286,10 @@ impl ByteStream {
                 return Err(LabError::invalid(self.subject(), "drain()", why));
             }
             pieces.push(piece);
+        }
+        if self.is_closed() {
+            let why = self.0.kind.closed();
+            return Err(LabError::gone(self.subject(), "drain()", why));
         }
         Ok(pieces)
     }
@@ -314,9 +319,10 @@ impl ByteStream {
             return BoundedWait::Closed;
         }
         tokio::select! {
+            // A source that is closed ends as well, and that is not the end of what it reads.
             biased;
-            done = work => BoundedWait::Done(done),
             _ = closed.wait_for(|closed| *closed) => BoundedWait::Closed,
+            done = work => BoundedWait::Done(done),
             () = tokio::time::sleep_until(deadline) => BoundedWait::TimedOut,
         }
     }

@@ -4,7 +4,8 @@ use crate::lock::lock;
 use crate::resource::ResourceId;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Where in a test a stream was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,24 +31,45 @@ struct OpenStream {
     subject: String,
     site: Site,
     reads_guest: bool,
+    /// Everything was handed out, and nothing more will come.
+    at_end: Arc<AtomicBool>,
 }
 
 impl OpenStreams {
-    /// Adds a stream that reads something in the guest.
+    /// Adds a stream that reads something in the guest, until it is removed.
     pub(crate) fn add(&self, id: ResourceId, subject: &str, site: &Site) {
-        self.insert(id, subject, site, true);
+        self.insert(id, subject, site, Arc::default(), true);
+    }
+
+    /// The same, until it is at its end.
+    pub(crate) fn add_until_end(
+        &self,
+        id: ResourceId,
+        subject: &str,
+        site: &Site,
+        at_end: Arc<AtomicBool>,
+    ) {
+        self.insert(id, subject, site, at_end, true);
     }
 
     /// Adds a stream of what the harness itself has, which continues with the next guest.
     pub(crate) fn add_of_host(&self, id: ResourceId, subject: &str, site: &Site) {
-        self.insert(id, subject, site, false);
+        self.insert(id, subject, site, Arc::default(), false);
     }
 
-    fn insert(&self, id: ResourceId, subject: &str, site: &Site, reads_guest: bool) {
+    fn insert(
+        &self,
+        id: ResourceId,
+        subject: &str,
+        site: &Site,
+        at_end: Arc<AtomicBool>,
+        reads_guest: bool,
+    ) {
         let open = OpenStream {
             subject: subject.to_owned(),
             site: site.clone(),
             reads_guest,
+            at_end,
         };
         lock(&self.0).insert(id, open);
     }
@@ -62,11 +84,13 @@ impl OpenStreams {
         lock(&self.0).remove(&id);
     }
 
-    /// The number of open streams; `has_guest`: there is a guest that they can read.
+    /// The number of streams that are open and not at their end; `has_guest`: there is a guest that they can read.
     pub(crate) fn count(&self, has_guest: bool) -> usize {
         let open = lock(&self.0);
-        let counted = open.values().filter(|open| has_guest || !open.reads_guest);
-        counted.count()
+        let counted = open.values().filter(|open| open.may_read());
+        counted
+            .filter(|open| has_guest || !open.reads_guest)
+            .count()
     }
 
     /// Each with where it was made: ``tail of "/x" of vm `web` (a.test.lua:3)``.
@@ -74,8 +98,16 @@ impl OpenStreams {
         let open = lock(&self.0);
         let shown = open
             .values()
+            .filter(|open| open.may_read())
             .map(|open| format!("{} ({})", open.subject, open.site));
         shown.collect()
+    }
+}
+
+impl OpenStream {
+    /// Whether more may come of it.
+    fn may_read(&self) -> bool {
+        !self.at_end.load(Ordering::Acquire)
     }
 }
 
@@ -90,10 +122,13 @@ mod tests {
             file: "a.test.lua".to_owned(),
             line,
         };
+        let at_end = Arc::<AtomicBool>::default();
+        open.add_until_end(ResourceId::next(), "output", &site(3), Arc::clone(&at_end));
+        at_end.store(true, Ordering::Release);
         open.add(ResourceId::next(), "tail", &site(1));
         let console = ResourceId::next();
         open.add_of_host(console, "console", &site(2));
-        assert_eq!(open.count(true), 2);
+        assert_eq!(open.count(true), 2, "one is at its end");
         assert_eq!(open.count(false), 1, "the machine is off");
         open.guest_ended();
         assert_eq!(open.list(), ["console (a.test.lua:2)"]);
