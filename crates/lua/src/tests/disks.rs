@@ -82,7 +82,7 @@ test("refused", function(t)
   refused(t, function() vm:disk(vm) end, "the id: must be a string, got vm `v`")
   refused(t, function() vm:disk("data") end, "vm `v`: disk(\"data\")", "it has no disks")
   refused(t, function() vm:power_cut{keep = "some"} end, "option `keep`: must be \"none\", \"random\" or \"torn\", got \"some\"")
-  refused(t, function() vm:power_cut() end, "vm `v`: power_cut() needs state booted or paused")
+  refused(t, function() vm:power_cut() end, "vm `v`: power_cut() needs state booted, paused, shutdown or dead")
   t:assert_same(vm:disks(), {})
 end)
 "#,
