@@ -126,7 +126,7 @@ test("a guest that reboots by itself comes back, without what it had", function(
   t:assert_contains(err, "rebooted")
   wait_until(function() return (pcall(vm.run, vm, "true")) end, {timeout = 60, desc = "the guest is back"})
   t:assert_eq(vm:state(), "booted")
-  raises(t, function() w:run("true") end, "reset")
+  raises(t, function() w:run("true") end, "the worker is gone: the VM was rebooted by its guest")
 end)
 
 test("a guest that suspends and cannot be woken is reported at once, and wakeup says why", function(t)

@@ -136,7 +136,11 @@ impl Process {
             Some(Ok(_)) => Ok(ProcessStatus::Exited),
             Some(Err(error)) => {
                 let context = self.context("status()").validate("the process")?;
-                context.explain(Err(error)).await
+                match error.channel() {
+                    Some(_) => context.explain(Err(error)).await,
+                    // It was closed, and killed, without waiting for its end.
+                    None => Ok(ProcessStatus::Exited),
+                }
             }
         }
     }
