@@ -1,11 +1,11 @@
 //! `provium disk list|clean`: the images of disks in the cache, made of folders, archives and images of other formats.
 
+use super::entries::{SHOWN, list};
 use super::remove::remove;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::DiskCommand;
-use crate::terminal;
 use crate::terminal::{ago, mebibytes, since_1970};
 use provium_events::counted;
 use provium_image::ImageSource;
@@ -13,14 +13,11 @@ use provium_store::{Bucket, Cache, EntryInfo};
 use serde::Serialize;
 use std::time::SystemTime;
 
-/// Digits of a key that are shown.
-const SHOWN: usize = 12;
-
 #[derive(Serialize)]
-struct ImageRow<'a> {
-    key: &'a str,
-    kind: &'a str,
-    source: &'a str,
+struct ImageRow {
+    key: String,
+    kind: String,
+    source: String,
     size_bytes: u64,
     /// Seconds since 1970; `None`: not known.
     made: Option<u64>,
@@ -31,17 +28,12 @@ pub(super) fn run(command: DiskCommand) -> Result<Exit, Failure> {
     match command {
         DiskCommand::List { json, plain } => {
             let bucket = bucket(&Context::new(&plain)?)?;
-            let mut entries = bucket.entries()?;
-            entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
-            terminal::out(&if json {
-                entries
-                    .iter()
-                    .map(|entry| json_line(&bucket, entry))
-                    .collect()
-            } else {
-                table(&bucket, &entries)
-            });
-            Ok(Exit::Passed)
+            list(
+                &bucket,
+                json,
+                |entry| row(&bucket, entry),
+                |entries| table(&bucket, entries),
+            )
         }
         DiskCommand::Clean { keys, plain } => {
             remove(&bucket(&Context::new(&plain)?)?, &keys, "image")
@@ -103,18 +95,14 @@ fn table(bucket: &Bucket, entries: &[EntryInfo]) -> String {
     out
 }
 
-fn json_line(bucket: &Bucket, entry: &EntryInfo) -> String {
+fn row(bucket: &Bucket, entry: &EntryInfo) -> ImageRow {
     let source = source_of(bucket, entry);
-    let line = ImageRow {
-        key: entry.key.as_str(),
-        kind: &source.kind,
-        source: &source.path,
+    ImageRow {
+        key: entry.key.as_str().to_owned(),
+        kind: source.kind,
+        source: source.path,
         size_bytes: entry.size,
         made: made(bucket, entry).map(since_1970),
         last_use: since_1970(entry.used),
-    };
-    // Strings and numbers always serialise.
-    let mut text = serde_json::to_string(&line).unwrap_or_default();
-    text.push('\n');
-    text
+    }
 }

@@ -8,6 +8,7 @@ mod completions;
 mod console;
 mod disk;
 mod doctor;
+mod entries;
 mod fixture;
 mod kept;
 mod list;

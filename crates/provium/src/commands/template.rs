@@ -1,18 +1,15 @@
 //! `provium template list|clean`: the boot templates in the cache.
 
+use super::entries::{SHOWN, list};
 use super::remove::remove;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::TemplateCommand;
-use crate::terminal;
 use crate::terminal::{ago, mebibytes, since_1970};
 use provium_events::counted;
 use provium_store::{Bucket, Cache, EntryInfo};
 use serde::{Deserialize, Serialize};
-
-/// Digits of a key that are shown.
-const SHOWN: usize = 12;
 
 /// What a template says about itself. Read leniently: it is for people.
 #[derive(Debug, Default, Deserialize)]
@@ -24,9 +21,9 @@ struct TemplateMeta {
 }
 
 #[derive(Serialize)]
-struct TemplateRow<'a> {
-    key: &'a str,
-    profile: &'a str,
+struct TemplateRow {
+    key: String,
+    profile: String,
     memory_bytes: u64,
     cpus: u32,
     size_bytes: u64,
@@ -38,17 +35,12 @@ pub(super) fn run(command: TemplateCommand) -> Result<Exit, Failure> {
     match command {
         TemplateCommand::List { json, plain } => {
             let bucket = bucket(&Context::new(&plain)?)?;
-            let mut entries = bucket.entries()?;
-            entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
-            terminal::out(&if json {
-                entries
-                    .iter()
-                    .map(|entry| json_line(&bucket, entry))
-                    .collect()
-            } else {
-                table(&bucket, &entries)
-            });
-            Ok(Exit::Passed)
+            list(
+                &bucket,
+                json,
+                |entry| row(&bucket, entry),
+                |entries| table(&bucket, entries),
+            )
         }
         TemplateCommand::Clean { keys, plain } => {
             remove(&bucket(&Context::new(&plain)?)?, &keys, "template")
@@ -97,18 +89,14 @@ fn table(bucket: &Bucket, entries: &[EntryInfo]) -> String {
     out
 }
 
-fn json_line(bucket: &Bucket, entry: &EntryInfo) -> String {
+fn row(bucket: &Bucket, entry: &EntryInfo) -> TemplateRow {
     let about = about(bucket, entry);
-    let line = TemplateRow {
-        key: entry.key.as_str(),
-        profile: &about.profile,
+    TemplateRow {
+        key: entry.key.as_str().to_owned(),
+        profile: about.profile,
         memory_bytes: about.memory_bytes,
         cpus: about.cpus,
         size_bytes: entry.size,
         last_use: since_1970(entry.used),
-    };
-    // Strings and numbers always serialise.
-    let mut text = serde_json::to_string(&line).unwrap_or_default();
-    text.push('\n');
-    text
+    }
 }
