@@ -1,4 +1,6 @@
 -- Console and clock.
+local machines = require "helpers.machines"
+
 local vm = provium:vm("v", "default", {initial_time = 1000000000.25, kernel_cmdline = "loglevel=7"})
 local before = vm:console():read_log()
 vm:boot()
@@ -54,10 +56,10 @@ test("never raises when the guest ends by itself", {kernel_log = "ignore"}, func
   local own = provium:vm("own", "default"):boot()
   local console = own:console()
   for how, command in pairs {
-    ["the guest's kernel panicked"] = "echo c > /proc/sysrq-trigger",
-    ["the guest powered itself off"] = "echo o > /proc/sysrq-trigger",
+    ["the guest's kernel panicked"] = machines.PANIC,
+    ["the guest powered itself off"] = machines.POWER_OFF,
   } do
-    local why = never_while(console, function() own:run_async(command) end)
+    local why = never_while(console, function() machines.end_by(own, command) end)
     t:assert(why, "it raises")
     t:assert_contains(why, 'console of vm `own`: never("no such text")')
     t:assert_contains(why, how)
@@ -71,7 +73,7 @@ test("never raises when the guest ends by itself", {kernel_log = "ignore"}, func
     console:never("Kernel panic", "120s")
   end)
   wait_until(function() return has_begun end, {timeout = 60})
-  own:run_async("echo c > /proc/sysrq-trigger")
+  machines.end_by(own, machines.PANIC)
   t:assert_contains(t:assert_raises(function() task:join("100s") end), "`Kernel panic` came")
 end)
 

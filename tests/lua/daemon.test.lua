@@ -1,4 +1,6 @@
 -- Daemons: waiting until they run, talking to them, clients on the host, directories of files for them.
+local machines = require "helpers.machines"
+
 local vm = provium:vm("v", "default"):boot()
 
 -- An echo server that serves any number of clients.
@@ -94,7 +96,7 @@ test("a VM that dies ends a wait, and says how", function(t)
   local waiting = co.spawn(function()
     return pcall(dying.wait_for, dying, {file = "/never", timeout = "300s"})
   end)
-  dying:run_async("poweroff -f")
+  machines.end_by(dying, "poweroff -f")
   local ok, err = waiting:join("60s")
   t:assert_eq(ok, false)
   t:assert_match(tostring(err), "dead")

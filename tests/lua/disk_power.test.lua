@@ -2,6 +2,7 @@
 provium.timeout = "300s"
 
 local disks = require "helpers.disks"
+local machines = require "helpers.machines"
 
 local vm = provium:vm("v", "disks", {
   disks = {{scratch = "64M", id = "data"}, {scratch = "1M", id = "raw"}, {scratch = "1M", id = "raw2"}},
@@ -94,8 +95,7 @@ end)
 
 test("a guest that crashes loses nothing that was flushed", {kernel_log = "ignore"}, function(t)
   vm:check(MOUNT .. " && printf 'before the crash' > /mnt/flushed && sync /mnt/flushed")
-  vm:run_async("echo c > /proc/sysrq-trigger")
-  wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+  machines.end_by(vm, machines.PANIC)
   t:assert_eq(raw:is_on(), true, "no power was cut")
   vm:boot()
   vm:check(MOUNT)
@@ -111,8 +111,8 @@ local function kinds(disk, mark)
 end
 
 for how, command in pairs {
-  ["panics"] = "echo c > /proc/sysrq-trigger",
-  ["switches itself off"] = "echo o > /proc/sysrq-trigger",
+  ["panics"] = machines.PANIC,
+  ["switches itself off"] = machines.POWER_OFF,
 } do
   test("a guest that " .. how .. " flushes nothing", {kernel_log = "ignore"}, function(t)
     local zeroes = ("\0"):rep(4096)
@@ -121,8 +121,7 @@ for how, command in pairs {
     write(raw, 0, disks.sectors("flushed", 8), true)
     write(raw, 8, disks.sectors("lost", 8))
     write(raw2, 0, disks.sectors("lost", 8))
-    vm:run_async(command)
-    wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+    machines.end_by(vm, command)
     -- Both disks have kept their power.
     t:assert_eq(raw:is_on(), true)
     t:assert_eq(raw:read_sectors(8, 8), disks.sectors("lost", 8))
@@ -157,14 +156,13 @@ local COUNT = ([[
 test("what a guest has seen flushed before it ended is durable", {kernel_log = "ignore"}, function(t)
   local function record(disk) return tonumber((disk:read_sectors(0, 1):match("^(%d+)"))) or 0 end
   local console = vm:console()
-  for round, command in ipairs {"c", "o", "c"} do
+  for round, command in ipairs {machines.PANIC, machines.POWER_OFF, machines.PANIC} do
     for _, disk in ipairs {raw, raw2} do disk:write_sectors(0, ("\0"):rep(1024)) end
     local mark = console:mark()
     vm:write_file("/tmp/count.sh", COUNT)
     vm:run_async("sh /tmp/count.sh")
     wait_until(function() return console:since(mark):find("flushed " .. 2 * round, 1, true) end, {timeout = 60})
-    vm:run_async("echo " .. command .. " > /proc/sysrq-trigger")
-    wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+    machines.end_by(vm, command)
     local seen = 0
     for number in console:since(mark):gmatch("flushed (%d+)%.") do seen = math.max(seen, tonumber(number)) end
     local written = record(raw2)
@@ -178,8 +176,7 @@ end)
 
 test("a guest that has ended loses nothing without a power cut", {kernel_log = "ignore"}, function(t)
   write(raw, 0, disks.sectors("panic", 8))
-  vm:run_async("echo c > /proc/sysrq-trigger")
-  wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+  machines.end_by(vm, machines.PANIC)
   vm:boot()
   t:assert_eq(disks.dd_read(vm, raw, 0, 8), disks.sectors("panic", 8))
   t:assert_eq(raw:stats().unflushed, 1)

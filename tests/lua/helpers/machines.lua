@@ -1,5 +1,16 @@
--- The QEMU processes of this run.
+-- The QEMU processes of this run, and guests that end themselves.
 local machines = {}
+
+-- What a guest's shell runs to end at once.
+machines.PANIC = "echo c > /proc/sysrq-trigger"
+machines.POWER_OFF = "echo o > /proc/sysrq-trigger"
+
+-- Runs `command`, which ends the guest of `vm`, and waits for the end. Nothing orders the reply of a call and the end
+-- of its guest: an error of the call is not a failure.
+function machines.end_by(vm, command)
+  pcall(vm.run_async, vm, command)
+  wait_until(function() return vm:state() == "dead" end, {timeout = 60, desc = command})
+end
 
 -- Whether a QEMU runs that was started as the machine of the VM `name`. One that was restored before it was
 -- assigned to a VM was started under another name.
