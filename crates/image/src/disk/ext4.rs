@@ -6,7 +6,7 @@
 //! lowest 32 bits of the seconds, so `debugfs` adds what is beyond.
 //!
 //! Features, UUID and hash seed are given here, and not taken from the host's `mke2fs.conf`, so that every host makes
-//! the same file system.
+//! the same file system, but for the access and change times of the files: `mke2fs` takes those from the host's.
 
 use super::size::{BLOCK, Dimensions, INODE};
 use super::tools::{DEADLINE, DEBUGFS, MKE2FS, run};

@@ -1,18 +1,15 @@
-//! Gives a machine and its guest the disks of the VM.
+//! The disks of a machine that is about to run: served, in their places, and seen by the guest as they are.
 
 use crate::disk::{DiskId, ServedDisks, VmDisk, VolumeError, serial_of};
-use crate::error::LabError;
 use crate::guest::wait::ChannelFailure;
 use crate::lock::lock;
 use crate::save::SavedVm;
-use crate::vm::handle::Vm;
-use crate::vm::running::RunningMachine;
+use crate::vm::disk::guest_view::{GuestView, settle_disks};
 use crate::vm::state::VmCore;
 use futures_util::future::try_join_all;
 use provium_disk::{DiskError, LogMark};
 use provium_guest::{CallError, Channel};
 use provium_image::GuestImage;
-use provium_protocol::op::{DiskConfig, DiskMount, SetDisks};
 use provium_vmm::{DiskDevice, Machine, VmmError};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -192,97 +189,5 @@ pub(crate) async fn insert_disk(
     let inserted = inserted.await;
     inserted.map_err(|source| DiskSetupError::Machine { id: id(), source })?;
     served.add(slot, offered.connected());
-    Ok(())
-}
-
-/// What a guest has seen of a disk so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum GuestView {
-    /// Nothing, or its content.
-    Current,
-    /// Other content, which it may have cached.
-    Stale,
-    /// A disk without content, which nothing has used, with this serial number if it is known.
-    Empty { serial: Option<String> },
-}
-
-/// Makes a guest see these disks, which are all that it has. `found` returns what it has seen of them.
-pub(crate) async fn settle_disks(
-    channel: &Channel,
-    disks: &mut [VmDisk],
-    found: impl Fn(&VmDisk) -> GuestView,
-) -> Result<(), CallError> {
-    let configs = disks.iter().map(|disk| {
-        let (is_replaced, known_as) = match found(disk) {
-            GuestView::Current => (false, None),
-            GuestView::Stale => (true, None),
-            GuestView::Empty { serial } => (true, serial),
-        };
-        DiskConfig {
-            serial: disk.id.serial(),
-            size: disk.volume.disk().size(),
-            read_only: disk.options.read_only,
-            is_replaced,
-            may_have_partitions: is_replaced && disk.volume.may_have_partitions(),
-            known_as,
-            mount: disk.options.mount.as_ref().map(|path| DiskMount {
-                path: path.clone(),
-                filesystem: filesystem(disk),
-                read_only: disk.options.read_only,
-            }),
-        }
-    });
-    let request = SetDisks {
-        disks: configs.collect(),
-    };
-    let nodes = channel.set_disks(request).await?;
-    for disk in disks {
-        let serial = disk.id.serial();
-        let node = nodes.iter().find(|node| node.serial == serial);
-        disk.node = node.map(|node| node.name.clone());
-    }
-    Ok(())
-}
-
-/// The file system that the guest is to mount: the one that is named, or else the one that is on the disk. A disk with
-/// none that is known may be mounted already; otherwise the agent reports that it has no ext4.
-fn filesystem(disk: &VmDisk) -> String {
-    let named = disk.options.filesystem.clone();
-    named.unwrap_or_else(|| disk.volume.filesystem().unwrap_or("ext4").to_owned())
-}
-
-/// Connects QEMU again to the disks whose connections were broken, which it does not do by itself; which they were.
-pub(crate) async fn connect_lost_disks(
-    vm: &Vm,
-    running: &RunningMachine,
-) -> Result<Vec<DiskId>, DiskSetupError> {
-    let mut connected = Vec::new();
-    for disk in vm.0.disks.list() {
-        let slot = disk
-            .slot
-            .filter(|slot| running.served_disks.lost_connection(*slot).is_some());
-        if slot.is_some() {
-            insert_disk(&running.machine, &running.served_disks, &disk).await?;
-            connected.push(disk.id);
-        }
-    }
-    Ok(connected)
-}
-
-/// Makes a guest that has booted again, on the machine that it had, see its disks.
-pub(crate) async fn settle_again(vm: &Vm, running: &RunningMachine) -> Result<(), LabError> {
-    let failed = |error| LabError::host(vm.subject(), "reset()", error);
-    let mut disks = vm.0.disks.list();
-    if disks.is_empty() {
-        return Ok(());
-    }
-    let connected = connect_lost_disks(vm, running).await.map_err(failed)?;
-    let found = |disk: &VmDisk| match connected.contains(&disk.id) {
-        true => GuestView::Stale,
-        false => GuestView::Current,
-    };
-    let settled = settle_disks(&running.channel, &mut disks, found).await;
-    settled.map_err(|error| failed(error.into()))?;
-    vm.0.disks.set(disks);
     Ok(())
 }
