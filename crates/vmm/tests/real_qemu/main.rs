@@ -435,7 +435,12 @@ async fn kvm_runs_a_machine_where_it_works() {
     if decided.accel == Accel::Tcg {
         let why = decided.why;
         let refused = demanded.unwrap_err();
-        assert!(matches!(&refused, VmmError::KvmUnusable { why: reported } if *reported == why));
+        let VmmError::KvmUnusable { why: reported } = &refused else {
+            panic!("{refused}")
+        };
+        // The trials may have been repeated since, on a busy host: the times that the reason names differ then.
+        let without_times = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+        assert_eq!(without_times(reported), without_times(&why));
         let asked_for = decide(AccelChoice::Tcg).await.unwrap();
         assert!(
             asked_for.slowdown <= decided.slowdown,
