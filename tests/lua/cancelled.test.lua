@@ -1,4 +1,5 @@
 -- Calls that are cut short, by their task or by the time limit of their test: the VM works on, and is what it says.
+local machines = require("helpers.machines")
 local timing = require("helpers.timing")
 local seconds, bounded = timing.seconds, timing.bounded
 
@@ -62,6 +63,7 @@ end)
 
 test("a guest whose power button was pressed is watched as before", {timeout = "120s", kernel_log = {"sysrq"}}, function(t)
   local vm = provium:vm("v", "default", own_init):boot()
+  machines.await_init(vm)
   local press = co.spawn(function() vm:power_button() end)
   host.sleep(0.5)
   press:cancel()

@@ -244,7 +244,8 @@ test("what a worker started ends with it, also when the worker is killed or exit
   local function left() return vm:run("ps | grep -c '[s]leep 4731$' || true").stdout end
   local killed, exiting = vm:spawn_worker(), vm:spawn_worker()
   local p, q = group(killed), group(exiting)
-  t:assert_eq(left(), "4\n")
+  -- What was started in the background may not have become `sleep` yet.
+  wait_until(function() return left() == "4\n" end, {timeout = 60, desc = "all are there"})
   vm:run("kill -9 " .. killed:pid()):assert_ok()
   wait_until(function() return left() == "2\n" end, {timeout = 20, desc = "the killed one's are gone"})
   raises(t, function() p:wait("20s") end, "SIGKILL")

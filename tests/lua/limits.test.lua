@@ -13,8 +13,11 @@ local function wedge(own)
   own:write_file("/proc/sys/kernel/sched_rt_runtime_us", "-1")
   local w = own:spawn_worker()
   assert(w:syscall("sched_setscheduler", {args = {0, 1}, bufs = {string.pack("<i4", 99)}, ptrs = {2}}).ret == 0)
-  w:run_async("sleep 0.3; while :; do :; done")
+  local p = w:run_async("read line; while :; do :; done")
+  -- The guest may end to answer before it answers this call.
+  local start = co.spawn(function() pcall(p.stdin_write, p, "\n") end)
   repeat until not pcall(own.run, own, "true", {timeout = "1s"})
+  start:cancel()
 end
 
 test("run with a timeout: the process that started it is stopped", {timeout = "60s"}, function(t)

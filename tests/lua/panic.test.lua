@@ -1,4 +1,6 @@
 -- Guests whose kernel panics or resets the machine: they stay dead, or boot again.
+local machines = require "helpers.machines"
+
 local CRASH = "echo c > /proc/sysrq-trigger; sleep 60"
 local REPORTED = {kernel_log = {"sysrq"}, timeout = "120s"}
 
@@ -74,7 +76,7 @@ test("a guest that panics again before its agent is back is dead", REPORTED, fun
   local init = "#!/bin/sh\nmount -t proc proc /proc\necho c > /proc/sysrq-trigger\n"
   local vm = provium:vm("v", "default", {on_panic = "reboot", kernel_cmdline_append = "panic=-1"})
   vm:boot{files = {{path = "/init", content = "#!/bin/sh\nmount -t proc proc /proc\nexec sleep 100000\n", perm = tonumber("755", 8)}}}
-  vm:run("true"):assert_ok()
+  machines.await_init(vm)
   crash(t, vm)
   back(t, vm)
   vm:shutdown()

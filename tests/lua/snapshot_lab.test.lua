@@ -18,9 +18,13 @@ local good = stuck_lab:vm("good", "default"):boot()
 local init = "#!/bin/sh\nmount -t proc proc /proc\nexec sleep 100000\n"
 local stuck = stuck_lab:vm("stuck", "default", {files = {{path = "/init", content = init, mode = 0x1ed}}}):boot()
 local agent
-wait_until(function() agent = stuck:run("cat /proc/$PPID/stat").stdout:match("%) %a (%d+) ") return agent end)
-stuck:run("(sleep 0.2; kill -STOP " .. agent .. "; echo it is stopped > /dev/console) > /dev/null 2>&1 &"):assert_ok()
-stuck:console():expect("it is stopped")
+wait_until(function() agent = stuck:run("cat /proc/$PPID/stat").stdout:match("%) %a (%d+) ") return agent end, {timeout = 60})
+-- No agent answers this call.
+local stopping = co.spawn(function()
+  pcall(stuck.run, stuck, "kill -STOP " .. agent .. "; echo it is stopped > /dev/console")
+end)
+stuck:console():expect("it is stopped", "60s")
+stopping:cancel()
 local refused = co.spawn(function() return pcall(stuck_lab.snapshot, stuck_lab) end)
 
 test("a lab is put back as a whole, with its sub-labs", function(t)

@@ -12,8 +12,17 @@ function machines.end_by(vm, command)
   wait_until(function() return vm:state() == "dead" end, {timeout = 60, desc = command})
 end
 
--- Whether a QEMU runs that was started as the machine of the VM `name`. One that was restored before it was
--- assigned to a VM was started under another name.
+-- Waits until the init of a guest with one of its own has become `sleep`: it has mounted /proc by then. A boot waits
+-- for the agent only.
+function machines.await_init(vm)
+  wait_until(function()
+    local ok, cmdline = pcall(vm.read_file, vm, "/proc/1/cmdline")
+    return ok and cmdline:find("sleep", 1, true)
+  end, {timeout = 60, desc = "the guest's own init"})
+end
+
+-- The process of the QEMU that was started as the machine of the VM `name`, or nil. One that was restored before it
+-- was assigned to a VM was started under another name.
 function machines.started_as(name)
   local pipe = io.popen([[for f in /proc/$PPID/task/*/children; do cat $f 2>/dev/null; done]])
   local pids = pipe:read("a")
@@ -22,9 +31,9 @@ function machines.started_as(name)
     local cmdline = io.open(("/proc/%s/cmdline"):format(pid))
     local started = cmdline and cmdline:read("a"):match("guest=([^,]*),")
     if cmdline then cmdline:close() end
-    if started == name then return true end
+    if started == name then return pid end
   end
-  return false
+  return nil
 end
 
 return machines
