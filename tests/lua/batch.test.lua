@@ -63,7 +63,7 @@ test("max_output is kept to, and what was dropped is counted", function(t)
   t:assert_eq(out[4].ok.stdout_dropped, 0)
 end)
 
-test("entries that carry much, in order, in a guest of 256 MiB", {timeout = "120s"}, function(t)
+test("entries that carry much, in order, in a guest of 256 MiB", {timeout = "250s"}, function(t)
   local size = 60000000
   local data = ("x"):rep(size)
   local out = vm:batch(function(b)

@@ -41,7 +41,7 @@ end)
 
 test("wait_for gives what it has found", function(t)
   vm:run_async("sleep 0.3; printf abc > /tmp/late")
-  local stat = vm:wait_for{file = "/tmp/late", timeout = "30s"}
+  local stat = vm:wait_for{file = "/tmp/late", timeout = "60s"}
   t:assert_eq(stat.entry_type, "file")
   t:assert_eq(vm:wait_for{port = 7}, true)
 
@@ -51,7 +51,7 @@ test("wait_for gives what it has found", function(t)
   t:assert_eq(third, nil)
   for _, process in ipairs(sleeps) do process:kill("kill") end
 
-  local result = vm:wait_for{succeeds = "test -s /tmp/late && cat /tmp/late", timeout = "30s"}
+  local result = vm:wait_for{succeeds = "test -s /tmp/late && cat /tmp/late", timeout = "60s"}
   t:assert_eq(result.stdout, "abc")
   t:assert_eq(vm:wait_for{succeeds = {"echo", "a b"}}.stdout, "a b\n")
 end)
@@ -59,9 +59,9 @@ end)
 test("wait_for a server does not connect to it", function(t)
   -- It serves one client and ends.
   local once = vm:run_async("echo hello | nc -l -p 8")
-  vm:wait_for{port = 8, timeout = "30s"}
+  vm:wait_for{port = 8, timeout = "60s"}
   t:assert_eq(once:status(), "running")
-  t:assert_eq(vm:connect(8):read_until("\n"), "hello\n")
+  t:assert_eq(vm:connect(8):read_until("\n", "60s"), "hello\n")
 end)
 
 test("wait_for says what it has seen last", function(t)
@@ -70,7 +70,7 @@ test("wait_for says what it has seen last", function(t)
   raises(t, function() vm:wait_for{port = 9, timeout = 0.1} end, "last: ECONNREFUSED")
   raises(t, function() vm:wait_for{socket = "/tmp/never", timeout = 0.1} end, "last: ENOENT")
   raises(t, function() vm:wait_for{process = "never", timeout = 0.1} end, "last: ESRCH")
-  raises(t, function() vm:wait_for{succeeds = "echo not yet >&2; exit 3", timeout = 2} end,
+  raises(t, function() vm:wait_for{succeeds = "echo not yet >&2; exit 3", timeout = 10} end,
     "last: exit code 3, stderr: not yet")
   raises(t, function() vm:wait_for{succeeds = {"no-such-program"}, timeout = 2} end, "last:", "ENOENT")
   raises(t, function() vm:wait_for{succeeds = "sleep 1000", timeout = 0.3} end, "last: still running")
@@ -106,13 +106,13 @@ test("a connection is a stream in both directions", function(t)
   local conn = vm:connect(7)
   t:assert_match(tostring(conn), "connection to port 7 of vm `v`")
   t:assert_eq(conn:send("key=value; rest\n"), 16)
-  t:assert_eq(conn:expect_match("(%w+)=value"), "key")
-  t:assert_eq(conn:read_until("\n"), "; rest\n")
+  t:assert_eq(conn:expect_match("(%w+)=value", "60s"), "key")
+  t:assert_eq(conn:read_until("\n", "60s"), "; rest\n")
   t:assert_eq(conn:eof(), false)
   conn:send("last")
   conn:close_write()
-  t:assert_eq(conn:read_until("last"), "last")
-  t:assert_eq(conn:next("30s"), nil)
+  t:assert_eq(conn:read_until("last", "60s"), "last")
+  t:assert_eq(conn:next("60s"), nil)
   t:assert_eq(conn:eof(), true)
   raises(t, function() conn:read_until("x", 1) end, "EOF")
   raises(t, function() conn:send("more") end, "clos")
@@ -134,12 +134,12 @@ end)
 
 test("what was sent before close arrives", function(t)
   vm:run_async("nc -l -p 10 > /tmp/received")
-  vm:wait_for{port = 10, timeout = "30s"}
+  vm:wait_for{port = 10, timeout = "60s"}
   local conn = vm:connect(10)
   conn:send(string.rep("x", 500000))
   conn:close()
   conn:close()
-  vm:wait_for{succeeds = "test $(stat -c %s /tmp/received) = 500000", timeout = "30s"}
+  vm:wait_for{succeeds = "test $(stat -c %s /tmp/received) = 500000", timeout = "60s"}
   raises(t, function() conn:send("x") end, "connection closed")
   raises(t, function() conn:read_until("x") end, "connection closed")
   t:assert_eq(conn:next(), nil)
@@ -154,13 +154,13 @@ end)
 
 test("a reset is an error and no end", function(t)
   local server = vm:run_async("nc -l -p 11 -e sleep 1000")
-  vm:wait_for{port = 11, timeout = "30s"}
+  vm:wait_for{port = 11, timeout = "60s"}
   local conn = vm:connect(11)
   conn:send("this is not read")
   -- Data that has arrived and is not read makes the end of the server a reset.
-  vm:wait_for{succeeds = "netstat -tn | grep -q '^tcp *16 .*:11 '", timeout = "30s"}
+  vm:wait_for{succeeds = "netstat -tn | grep -q '^tcp *16 .*:11 '", timeout = "60s"}
   server:kill("kill")
-  raises(t, function() conn:next("30s") end, "ECONNRESET")
+  raises(t, function() conn:next("60s") end, "ECONNRESET")
   raises(t, function() conn:send("more") end, "ECONNRESET")
 end)
 
@@ -177,10 +177,10 @@ test("sockets of the Unix domain, by path and by name", function(t)
     local peer = vm:syscall("accept", listener, 0, 0).ret
     local stream = vm:fd_stream(peer)
     conn:send("to the server")
-    t:assert_eq(stream:read_until("server"), "to the server")
+    t:assert_eq(stream:read_until("server", "60s"), "to the server")
     stream:close()
     vm:syscall("close", peer)
-    t:assert_eq(conn:next("30s"), nil)
+    t:assert_eq(conn:next("60s"), nil)
     t:assert_eq(conn:eof(), true)
     vm:syscall("close", listener)
   end
@@ -202,7 +202,7 @@ test("a worker connects from its own network", function(t)
   local plain = vm:spawn_worker()
   local conn = plain:connect(7)
   conn:send("x")
-  t:assert_eq(conn:read_until("x"), "x")
+  t:assert_eq(conn:read_until("x", "60s"), "x")
 end)
 
 test("a client of the host talks to a server of the guest", function(t)
@@ -210,7 +210,7 @@ test("a client of the host talks to a server of the guest", function(t)
   vm:mkdir("/tmp/www")
   vm:write_file("/tmp/www/index.html", "from the guest\n")
   vm:run_async("httpd -f -p 80 -h /tmp/www")
-  vm:wait_for{port = 80, timeout = "30s"}
+  vm:wait_for{port = 80, timeout = "60s"}
   local address = vm:forward(80)
   t:assert_match(address, "^127%.0%.0%.1:%d+$")
   -- These block the thread of the test, and the server is reached all the same.

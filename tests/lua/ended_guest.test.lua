@@ -7,7 +7,7 @@ local function counts() return ("%d files, %d streams"):format(vm:open_file_coun
 local function use()
   local process = vm:run_async("echo out; exec sleep 1000")
   local out = process:stdout_stream()
-  out:expect("out")
+  out:expect("out", "60s")
   out:close()
   return process, vm:open_file("/proc/version", {read = true}), vm:tail_file("/proc/version")
 end
@@ -23,7 +23,7 @@ local function ended(t, process, file, how)
   t:assert_contains(err, how)
 end
 
-test("what a reset, a shutdown, a boot or a restore took along is not open, and says why", {timeout = "90s"}, function(t)
+test("what a reset, a shutdown, a boot or a restore took along is not open, and says why", {timeout = "200s"}, function(t)
   for _, case in ipairs{
     {function() vm:reset() end, "the VM was reset"},
     {function() vm:restore(saved) end, "the VM was restored to a state without it"},
@@ -36,7 +36,7 @@ test("what a reset, a shutdown, a boot or a restore took along is not open, and 
     t:assert_eq(counts(), "0 files, 0 streams", how)
     ended(t, process, file, how)
     local out = process:stdout_stream()
-    t:assert_eq(out:next("1s"), "out\n", "what it had printed is there")
+    t:assert_eq(out:next("60s"), "out\n", "what it had printed is there")
     t:assert_eq(counts(), "0 files, 0 streams", how)
     if vm:state() == "booted" then vm:snapshot():delete() end
     if vm:state() == "shutdown" then
@@ -50,7 +50,7 @@ end)
 
 test("how a process ended is known when its guest is gone", function(t)
   local process = vm:run_async("exit 3")
-  t:assert_eq(process:wait(10).exit_code, 3)
+  t:assert_eq(process:wait(60).exit_code, 3)
   vm:reset()
   t:assert_eq(process:status(), "exited")
 end)

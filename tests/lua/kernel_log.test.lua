@@ -21,7 +21,7 @@ test("a warning is only reported", function(t)
   local before = vm:console():mark()
   kernel_says("<4>WARNING: CPU: 0 PID: 1 at kernel/made_up.c:1 f+0x1/0x2")
   -- Warnings reach the console although the guest was booted with `quiet`.
-  vm:console():expect("made_up.c", "10s")
+  vm:console():expect("made_up.c", "60s")
   t:assert_match(vm:console():since(before), "%[ *%d+%.%d+%]")
 end)
 
@@ -41,11 +41,11 @@ end)
 
 test("a program's words are not the kernel's", function(t)
   vm:run("echo 'BUG: said by a program' > /dev/console")
-  vm:console():expect("said by a program", "10s")
+  vm:console():expect("said by a program", "60s")
 end)
 
 test("a panic fails a test that does not expect it", {expect_fail = "the kernel panics"}, function(t)
   local doomed = provium:vm("doomed", "default"):boot()
   pcall(doomed.write_file, doomed, "/proc/sysrq-trigger", "c")
-  wait_until(function() return doomed:state() == "dead" end, {timeout = 20})
+  wait_until(function() return doomed:state() == "dead" end, {timeout = 60})
 end)

@@ -104,7 +104,7 @@ test("a lab boots, pauses, resumes and stops its VMs together", function(t)
   t:assert_eq(lab.one:state(), "shutdown")
   lab:boot()
   pcall(lab.one.run, lab.one, "poweroff -f")
-  wait_until(function() return lab.one:state() == "dead" end, {timeout = "30s"})
+  wait_until(function() return lab.one:state() == "dead" end, {timeout = "60s"})
   -- A dead VM is not skipped; its own boot() starts it again.
   local err = tostring(t:assert_raises(function() lab:boot() end))
   t:assert_contains(err, "vm `one`")
@@ -119,11 +119,11 @@ test("a barrier opens when enough tasks are in it, and is new again", function(t
     local tasks = {}
     for i = 1, 3 do
       tasks[i] = co.spawn(function()
-        provium:barrier("gate", 3, "20s")
+        provium:barrier("gate", 3, "100s")
         passed = passed + 1
       end)
     end
-    for _, task in ipairs(tasks) do task:join("30s") end
+    for _, task in ipairs(tasks) do task:join("120s") end
   end
   t:assert_eq(passed, 6)
   local err = tostring(t:assert_raises(function() provium:barrier("gate", 3, "100ms") end))

@@ -4,7 +4,7 @@ local seconds = require("helpers.timing").seconds
 local vm = provium:vm("v", "default"):boot()
 
 -- Slack for emulated guests and busy hosts; without the limits these calls never return.
-local SOON = 15
+local SOON = 40
 
 local function text_of(fn) return select(2, pcall(fn)) end
 
@@ -20,28 +20,28 @@ local function wedge(own)
   start:cancel()
 end
 
-test("run with a timeout: the process that started it is stopped", {timeout = "60s"}, function(t)
+test("run with a timeout: the process that started it is stopped", {timeout = "150s"}, function(t)
   local r
   local took = seconds(function() r = vm:run("echo partial; kill -STOP $PPID; sleep 60", {timeout = "1s"}) end)
   t:assert(took < SOON, ("it took %.1f s"):format(took))
   t:assert_eq(r.status, "timed_out")
-  wait_until(function() return pcall(vm.run, vm, "true", {timeout = "5s"}) end, {timeout = 40, desc = "commands run again"})
+  wait_until(function() return pcall(vm.run, vm, "true", {timeout = "5s"}) end, {timeout = 60, desc = "commands run again"})
 end)
 
-test("run with a timeout: a raw syscall is in progress", {timeout = "60s"}, function(t)
+test("run with a timeout: a raw syscall is in progress", {timeout = "150s"}, function(t)
   local w = vm:spawn_worker()
   local task = co.spawn(function() return pcall(w.syscall, w, "pause") end)
-  wait_until(function() return vm:read_file("/proc/" .. w:pid() .. "/syscall"):find("^34 ") end, {timeout = 20})
+  wait_until(function() return vm:read_file("/proc/" .. w:pid() .. "/syscall"):find("^34 ") end, {timeout = 60})
   local ok, r
-  local took = seconds(function() ok, r = pcall(w.run, w, "echo hi", {timeout = "1s"}) end)
+  local took = seconds(function() ok, r = pcall(w.run, w, "echo hi", {timeout = "20s"}) end)
   t:assert(took < SOON, ("it took %.1f s"):format(took))
   -- The error of a command that cannot be started says why; the syscall does not affect other commands.
   if not ok then t:assert_contains(tostring(r), "raw syscall 34") else t:assert_eq(r.stdout, "hi\n") end
   w:close()
-  task:join("20s")
+  task:join("60s")
 end)
 
-test("a paused VM: wait and close return and say so, and resume ends what was closed", {timeout = "60s"}, function(t)
+test("a paused VM: wait and close return and say so, and resume ends what was closed", {timeout = "150s"}, function(t)
   local p, other = vm:run_async("exec sleep 1000"), vm:run_async("exec sleep 1000")
   local w = vm:spawn_worker()
   local child = w:run_async("exec sleep 4713")
@@ -52,15 +52,15 @@ test("a paused VM: wait and close return and say so, and resume ends what was cl
       .. tostring(text_of(function() w:close() end))
   end)
   vm:resume()
-  t:assert(took < 5, ("they took %.1f s"):format(took))
+  t:assert(took < SOON, ("they took %.1f s"):format(took))
   t:assert_eq(select(2, text:gsub("the VM is paused", "")), 3, text)
   t:assert_eq(p:status(), "running", "it was not killed")
   wait_until(function() return other:status() == "exited" and child:status() == "exited" end,
-    {timeout = 20, desc = "what was closed ends"})
-  wait_until(function() return vm:run("ps | grep '[s]leep 4713'").stdout == "" end, {timeout = 20})
+    {timeout = 60, desc = "what was closed ends"})
+  wait_until(function() return vm:run("ps | grep '[s]leep 4713'").stdout == "" end, {timeout = 60})
 end)
 
-test("a guest that does not answer is named, and nothing waits for it", {timeout = "90s"}, function(t)
+test("a guest that does not answer is named, and nothing waits for it", {timeout = "250s"}, function(t)
   local own = provium:vm("wedged", "default"):boot()
   local w = own:spawn_worker()
   w:run_async("exec sleep 1000")
@@ -74,7 +74,7 @@ test("a guest that does not answer is named, and nothing waits for it", {timeout
   local tasks = {}
   local took = seconds(function()
     for i, call in ipairs(calls) do tasks[i] = co.spawn(function() return pcall(call) end) end
-    for i, task in ipairs(tasks) do tasks[i] = {task:join("30s")} end
+    for i, task in ipairs(tasks) do tasks[i] = {task:join("60s")} end
   end)
   t:assert(took < SOON, ("they took %.1f s"):format(took))
   for i, result in ipairs(tasks) do
@@ -84,7 +84,7 @@ test("a guest that does not answer is named, and nothing waits for it", {timeout
 end)
 
 local began
-test("a test leaves a VM of its own that does not answer, with processes and a worker", {timeout = "60s"}, function(t)
+test("a test leaves a VM of its own that does not answer, with processes and a worker", {timeout = "150s"}, function(t)
   local own = provium:vm("left", "default"):boot()
   own:run_async("exec sleep 1000")
   own:spawn_worker()
@@ -94,23 +94,24 @@ end)
 
 test("…and ends at once, as the VM ends with it", function(t)
   local took = (host.now_ns() - began) / 1e9
-  t:assert(took < 5, ("its scope took %.1f s"):format(took))
+  t:assert(took < 10, ("its scope took %.1f s"):format(took))
 end)
 
 local deaf = "trap '' TERM; echo set; while :; do sleep 0.2; done; : left"
-test("processes and workers' children that ignore SIGTERM are left running", {timeout = "60s"}, function(t)
-  for i = 1, 12 do vm:run_async(deaf .. i):stdout_stream():expect("set") end
-  for i = 1, 4 do vm:spawn_worker():run_async(deaf .. i):stdout_stream():expect("set") end
+test("processes and workers' children that ignore SIGTERM are left running", {timeout = "150s"}, function(t)
+  for i = 1, 12 do vm:run_async(deaf .. i):stdout_stream():expect("set", "60s") end
+  for i = 1, 4 do vm:spawn_worker():run_async(deaf .. i):stdout_stream():expect("set", "60s") end
   began = host.now_ns()
 end)
 
 test("…and end together", function(t)
   t:assert_eq(vm:run("ps | grep -c '[l]eft'").stdout, "0\n")
   local took = (host.now_ns() - began) / 1e9
-  t:assert(took < SOON, ("closing took %.1f s"):format(took))
+  -- One after the other would be 2 s for each.
+  t:assert(took < 25, ("closing took %.1f s"):format(took))
 end)
 
-test("a worker that is stopped can be signalled, joined and closed", {timeout = "60s"}, function(t)
+test("a worker that is stopped can be signalled, joined and closed", {timeout = "150s"}, function(t)
   local function stopped()
     local w = vm:spawn_worker()
     t:assert_eq(vm:syscall("kill", w:pid(), 19).ret, 0)
@@ -126,17 +127,17 @@ test("a worker that is stopped can be signalled, joined and closed", {timeout = 
   t:assert(took < SOON, ("it took %.1f s"):format(took))
 end)
 
-test("a call to a stopped worker is in flight, as one to a busy worker", {timeout = "60s"}, function(t)
+test("a call to a stopped worker is in flight, as one to a busy worker", {timeout = "150s"}, function(t)
   local w = vm:spawn_worker()
   t:assert_eq(vm:syscall("kill", w:pid(), 19).ret, 0)
   local pending
   local took = seconds(function() pending = w:syscall_async("getpid") end)
   t:assert(took < SOON, ("it took %.1f s"):format(took))
   t:assert_eq(vm:syscall("kill", w:pid(), 18).ret, 0)
-  t:assert_eq(pending:await("20s").ret, w:pid())
+  t:assert_eq(pending:await("60s").ret, w:pid())
 end)
 
-test("a command in an uninterruptible wait: run, wait and close return all the same", {timeout = "90s"}, function(t)
+test("a command in an uninterruptible wait: run, wait and close return all the same", {timeout = "250s"}, function(t)
   local own = provium:vm("frozen", "default"):boot()
   own:run("dd if=/dev/zero of=/tmp/image bs=1M count=8; mke2fs -F /tmp/image 8192; mkdir /tmp/m; mount -t ext2 -o loop /tmp/image /tmp/m"):assert_ok()
   local w = own:spawn_worker()
@@ -144,7 +145,7 @@ test("a command in an uninterruptible wait: run, wait and close return all the s
   t:assert_eq(w:syscall("ioctl", fd, 0xC0045877, 0).ret, 0, "FIFREEZE")
   local r, waited, err
   local took = seconds(function()
-    r = own:run("echo begun; echo x > /tmp/m/f", {timeout = "1s"})
+    r = own:run("echo begun; echo x > /tmp/m/f", {timeout = "10s"})
     local p = own:run_async("echo x > /tmp/m/g")
     waited = p:wait("1s")
     err = tostring(t:assert_raises(function() p:close() end))

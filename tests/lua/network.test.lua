@@ -9,7 +9,7 @@ local c = provium:vm("c", "default")
 provium:boot()
 
 local function ping(from, to, options)
-  return from:run("ping -c 1 -W 5 " .. (options or "") .. " " .. to)
+  return from:run("ping -c 1 -W 20 " .. (options or "") .. " " .. to)
 end
 
 local function answers(from, to, options) return ping(from, to, options):ok() end
@@ -180,8 +180,8 @@ test("a capture is read as packets, lines and a file", function(t)
     end
   end
   t:assert_same({ requests, replies }, { 2, 2 })
-  of_b:expect("ICMP echo request")
-  of_b:expect("ICMP echo reply")
+  of_b:expect("ICMP echo request", "60s")
+  of_b:expect("ICMP echo reply", "60s")
   local path = os.tmpname()
   t:defer(function() os.remove(path) end)
   all:save(path)
@@ -216,7 +216,7 @@ test("packets pass between bridges that are routed, and no others", function(t)
   ping(a, there:ip6(), "-6"):assert_ok()
   ping(c, lan:nic(b):ip()):assert_ok()
   a:run("ping -c 1 -t 1 -W 5 " .. there:ip())
-  local hops = a:check("traceroute -n -w 5 -q 1 -m 3 " .. there:ip()).stdout
+  local hops = a:check("traceroute -n -w 20 -q 1 -m 3 " .. there:ip()).stdout
   t:assert_contains(hops, lan:nic(a):ip():gsub("%d+$", "1"))
 end)
 

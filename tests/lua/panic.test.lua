@@ -2,7 +2,7 @@
 local machines = require "helpers.machines"
 
 local CRASH = "echo c > /proc/sysrq-trigger; sleep 60"
-local REPORTED = {kernel_log = {"sysrq"}, timeout = "120s"}
+local REPORTED = {kernel_log = {"sysrq"}, timeout = "250s"}
 
 -- Runs a command that ends the guest as it is; returns the error of the call.
 local function crash(t, vm, command)
@@ -13,7 +13,7 @@ end
 
 -- Waits until the agent of a guest that boots again has answered.
 local function back(t, vm)
-  wait_until(function() return vm:state() == "dead" or pcall(vm.run, vm, "true") end, {timeout = 60})
+  wait_until(function() return vm:state() == "dead" or pcall(vm.run, vm, "true") end, {timeout = 100})
   t:assert_eq(vm:state(), "booted", vm:console():read_log():sub(-2000))
 end
 
@@ -81,7 +81,7 @@ test("a guest that panics again before its agent is back is dead", REPORTED, fun
   back(t, vm)
   vm:shutdown()
   local err = tostring(t:assert_raises(function()
-    vm:boot{files = {{path = "/init", content = init, perm = tonumber("755", 8)}}, agent_timeout = 60}
+    vm:boot{files = {{path = "/init", content = init, perm = tonumber("755", 8)}}, agent_timeout = 100}
     wait_until(function() return vm:state() == "dead" end, {timeout = 100})
     vm:run("true")
   end))
@@ -105,13 +105,13 @@ test("every wait for a guest ends when it dies", REPORTED, function(t)
   began = host.now_ns()
   crash(t, vm)
   for what, task in pairs(tasks) do
-    t:assert(task:join(30) < 30, what)
+    t:assert(task:join(60) < 60, what)
   end
 end)
 
 -- Resets without a panic.
 
-test("a triple fault resets the machine, and the guest boots again", {timeout = "120s"}, function(t)
+test("a triple fault resets the machine, and the guest boots again", {timeout = "250s"}, function(t)
   local vm = provium:vm("v", "default", {kernel_cmdline_append = "reboot=triple"}):boot()
   vm:write_file("/tmp/mark", "")
   crash(t, vm, "reboot -f; sleep 60")

@@ -12,7 +12,7 @@ local inside, order = 0, {}
 -- A task of the top level runs beside the tests, with the original, which is off.
 local original
 co.spawn(function()
-  wait_until(function() return inside > 0 end, { timeout = "30s" })
+  wait_until(function() return inside > 0 end, { timeout = "120s" })
   original = tostring(select(2, pcall(vm.run, vm, "true")))
 end)
 
@@ -32,7 +32,7 @@ test("what the kernel reported to the top level is the first test's", { kernel_l
   end)
 
 test("a second", alone)
-test("one with a limit that is shorter than its turn is late", { timeout = "5s" }, alone)
+test("one with a limit that is shorter than its turn is late", { timeout = "15s" }, alone)
 
 test("one that boots more than the claim has", function(t)
   alone(t)

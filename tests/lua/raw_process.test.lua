@@ -56,7 +56,7 @@ test("files and commands work while it is in a raw call, in its state", function
   path_call(w, "chdir", "/usr")
   local fd = path_call(w, "memfd_create", "m", 0).ret
   local task = co.spawn(function() return pcall(w.syscall, w, "pause") end)
-  wait_until(function() return w:read_file("/proc/" .. w:pid() .. "/syscall"):match("^34 ") end)
+  wait_until(function() return w:read_file("/proc/" .. w:pid() .. "/syscall"):match("^34 ") end, {timeout = 60})
   t:assert_eq(w:run("pwd").stdout, "/usr\n")
   t:assert_eq(w:run(("echo in > /proc/self/fd/%d; cat /proc/self/fd/%d"):format(fd, fd)).stdout, "in\n")
   t:assert_eq(w:stat(".").ino, vm:stat("/usr").ino)
@@ -64,19 +64,19 @@ test("files and commands work while it is in a raw call, in its state", function
   t:assert_eq(w:syscall("getpid").ret, w:pid())
 end)
 
-test("one file that waits holds nothing up", {timeout = "60s"}, function(t)
+test("one file that waits holds nothing up", {timeout = "120s"}, function(t)
   vm:run("mkfifo /tmp/fifo")
   local reading = co.spawn(function() return vm:read_file("/tmp/fifo") end)
   local opening = co.spawn(function() return vm:open_file("/tmp/fifo", {read = true}) end)
   t:assert_eq(vm:run("echo on").stdout, "on\n")
   t:assert_eq(vm:syscall("getuid").ret, 0)
   vm:write_file("/tmp/fifo", "through")
-  local got = reading:join("20s")
-  opening:join("20s"):close()
+  local got = reading:join("60s")
+  opening:join("60s"):close()
   t:assert(got == "through" or got == "", got)
 end)
 
-test("a file system that is frozen", {timeout = "60s"}, function(t)
+test("a file system that is frozen", {timeout = "120s"}, function(t)
   vm:run([[
     cd /tmp; mkdir -p cold; head -c 1000000 /dev/zero > disk
     modprobe loop; losetup /dev/loop0 /tmp/disk && mke2fs /dev/loop0 && mount -t ext2 /dev/loop0 cold
@@ -145,7 +145,7 @@ test("namespaces that only a process of one thread can enter", function(t)
   t:assert_eq(y:run("echo $$").stdout, "1\n")
 end)
 
-test("more commands at once than the usual limit of descriptors has room for", {timeout = "120s"}, function(t)
+test("more commands at once than the usual limit of descriptors has room for", {timeout = "250s"}, function(t)
   local running = {}
   for i = 1, 360 do running[i] = vm:run_async("exec sleep 1000") end
   t:assert_eq(vm:run("ulimit -n").stdout, "1024\n", "the limit of commands is as it was")
@@ -153,12 +153,12 @@ test("more commands at once than the usual limit of descriptors has room for", {
   for _, process in ipairs(running) do t:assert_eq(process:wait("60s").signal, 9) end
 end)
 
-test("a raw call that cannot be interrupted hurts no other", {timeout = "60s"}, function(t)
+test("a raw call that cannot be interrupted hurts no other", {timeout = "120s"}, function(t)
   local all = string.rep("\255", 8)
   vm:syscall("rt_sigprocmask", {args = {2, 0, 0, 8}, bufs = {all}, ptrs = {1}})
   local server = vm:run_async("exec sleep 1000")
   local stuck = co.spawn(function() return pcall(vm.syscall, vm, "pause") end)
-  wait_until(function() return vm:run("cat /proc/[0-9]*/syscall | grep -c '^34 '").stdout ~= "0\n" end)
+  wait_until(function() return vm:run("cat /proc/[0-9]*/syscall | grep -c '^34 '").stdout ~= "0\n" end, {timeout = 60})
   stuck:cancel()
   t:assert_eq(vm:syscall("getuid").ret, 0)
   t:assert_eq(server:status(), "running")
@@ -197,7 +197,7 @@ test("a program that was just written is run beside others", {timeout = "90s"}, 
     vm:unlink("/tmp/busybox" .. i)
   end
   stop = true
-  for _, other in ipairs(others) do other:join("30s") end
+  for _, other in ipairs(others) do other:join("60s") end
 end)
 
 test("the output of a batch's commands is kept up to max_output, and what is not is counted", function(t)
@@ -211,17 +211,14 @@ test("the output of a batch's commands is kept up to max_output, and what is not
   t:assert_eq(out[2].ok.stdout_dropped, 4)
 end)
 
-test("many lines cost no message each", {timeout = "60s"}, function(t)
+test("many lines cost no message each", {timeout = "120s"}, function(t)
   local loop = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done"
-  local function best(command)
-    local least = math.huge
-    for _ = 1, 3 do
-      local r = vm:run(command)
-      least = math.min(least, r.duration)
-    end
-    return least
+  -- The best of each, measured in turns: what else the host does makes single ones slow.
+  local quiet, captured = math.huge, math.huge
+  for _ = 1, 5 do
+    quiet = math.min(quiet, vm:run(loop .. " > /dev/null").duration)
+    captured = math.min(captured, vm:run(loop).duration)
   end
-  local quiet, captured = best(loop .. " > /dev/null"), best(loop)
   t:assert(captured < 5 * quiet + 0.2, ("%.2f s captured, %.2f s into /dev/null"):format(captured, quiet))
 end)
 
@@ -232,15 +229,15 @@ test("values that were taken for others", function(t)
   t:assert_eq(vm:stat("/tmp/private").perm, tonumber("700", 8))
   local p = vm:run_async("exec sleep 1000")
   p:kill(18 / 2)
-  t:assert_eq(p:wait("20s").signal, 9)
+  t:assert_eq(p:wait("60s").signal, 9)
   local pending = vm:syscall_async("getuid")
-  t:assert_eq(pending:await("20s").ret, 0)
+  t:assert_eq(pending:await("60s").ret, 0)
   pending:cancel()
-  t:assert_eq(pending:await("20s").ret, 0)
+  t:assert_eq(pending:await("60s").ret, 0)
   t:assert_contains(tostring(t:assert_raises(function() vm:run("true", {("x"):rep(9000000)}) end)), "E2BIG")
 end)
 
-test("a raw execve is reported at once, and leaves nothing", {timeout = "30s"}, function(t)
+test("a raw execve is reported at once, and leaves nothing", {timeout = "60s"}, function(t)
   local bufs = {"/bin/busybox\0", string.pack("<I8I8I8", 0, 0, 0), string.pack("<I8", 0), "sleep\0", "4711\0"}
   local nested = {{parent = 2, child = 4, offset = 0}, {parent = 2, child = 5, offset = 8}}
   local err = tostring(t:assert_raises(function()

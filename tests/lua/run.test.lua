@@ -116,7 +116,7 @@ test("zombies are reaped", function(t)
   vm:run("(sleep 0.1 & sleep 0.1 & exec true) ; true"):assert_ok()
   wait_until(function()
     return vm:run("ps -o stat,comm | grep -c '^Z' || true").stdout:match("%d+") == "0"
-  end, {timeout = 20, desc = "no zombies"})
+  end, {timeout = 60, desc = "no zombies"})
 end)
 
 test("another user", function(t)

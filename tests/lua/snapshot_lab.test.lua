@@ -83,7 +83,7 @@ test("a folder holds a lab for later, wherever it is restored", function(t)
   os.execute("rm -rf " .. folder)
 end)
 
-test("a lab's folder that is taken again holds the new state, and one that is cut short leaves nothing", {timeout = "90s"}, function(t)
+test("a lab's folder that is taken again holds the new state, and one that is cut short leaves nothing", {timeout = "200s"}, function(t)
   local parent = os.tmpname()
   os.remove(parent)
   assert(os.execute("mkdir " .. parent))
@@ -127,7 +127,7 @@ test("a VM that is in two labs is saved and put back once", function(t)
   t:assert_raises(function() vm:stat("/tmp/new") end)
 end)
 
-test("saving and restoring the same VMs at once does not deadlock", {timeout = "60s"}, function(t)
+test("saving and restoring the same VMs at once does not deadlock", {timeout = "200s"}, function(t)
   local lab = provium:lab("busy")
   local a, b = lab:vm("a", "default"):boot(), lab:vm("b", "default"):boot()
   local both, each = lab:snapshot(), {a = a:snapshot(), b = b:snapshot()}
@@ -143,7 +143,7 @@ test("saving and restoring the same VMs at once does not deadlock", {timeout = "
   t:assert_eq(a:run("hostname").stdout .. b:run("hostname").stdout, "a\nb\n")
 end)
 
-test("VMs that are made from a folder are booted with all that the saved ones were made with", {timeout = "60s"}, function(t)
+test("VMs that are made from a folder are booted with all that the saved ones were made with", {timeout = "200s"}, function(t)
   local place = os.tmpname()
   os.remove(place)
   t:defer(function() os.execute("rm -rf " .. place) end)
@@ -171,7 +171,7 @@ test("VMs that are made from a folder are booted with all that the saved ones we
   end
 end)
 
-test("a lab's restore that is cut short leaves all its VMs as they were", {timeout = "60s"}, function(t)
+test("a lab's restore that is cut short leaves all its VMs as they were", {timeout = "200s"}, function(t)
   local lab = provium:lab("cut")
   local a, b = lab:vm("a", "default"), lab:vm("b", "default")
   lab:boot()
@@ -189,8 +189,8 @@ test("a lab's restore that is cut short leaves all its VMs as they were", {timeo
   end
 end)
 
-test("one whose agent does not quiesce keeps all from being saved, and the others continue", {timeout = "200s"}, function(t)
-  local saved, err = refused:join("180s")
+test("one whose agent does not quiesce keeps all from being saved, and the others continue", {timeout = "250s"}, function(t)
+  local saved, err = refused:join("230s")
   t:assert_eq(saved, false)
   t:assert_contains(tostring(err), "vm `stuck`")
   t:assert_contains(tostring(err), "did not quiesce")

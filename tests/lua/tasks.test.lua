@@ -4,12 +4,11 @@ local vm = provium:vm("v", "default"):boot()
 local seconds = require("helpers.timing").seconds
 
 test("commands overlap", function(t)
-  local took = seconds(function()
-    local tasks = {}
-    for i = 1, 4 do tasks[i] = co.spawn(function() return vm:run("sleep 1; echo " .. i).stdout end) end
-    for i, task in ipairs(tasks) do t:assert_eq(task:join("30s"), i .. "\n") end
-  end)
-  t:assert(took < 3.5, ("took %.2f s, one after the other would be 4"):format(took))
+  -- Each ends when all have begun.
+  local command = "touch /tmp/begun%d; until test $(ls /tmp/begun? | wc -l) = 4; do sleep 0.1; done; echo %d"
+  local tasks = {}
+  for i = 1, 4 do tasks[i] = co.spawn(function() return vm:run(command:format(i, i)).stdout end) end
+  for i, task in ipairs(tasks) do t:assert_eq(task:join("100s"), i .. "\n") end
 end)
 
 test("plain coroutines may call the guest", function(t)
@@ -35,14 +34,14 @@ test("parallel gives results in order, and the first error after cancelling the 
       parallel{function() error("first") end, function() vm:run("sleep 100") end}
     end)), "first")
   end)
-  t:assert(took < 30)
+  t:assert(took < 90)
 end)
 
 test("a cancelled task's command is gone", function(t)
   local task = co.spawn(function() vm:run("exec sleep 4242") end)
-  wait_until(function() return vm:run("ps | grep '[s]leep 4242'").stdout ~= "" end, {timeout = 20})
+  wait_until(function() return vm:run("ps | grep '[s]leep 4242'").stdout ~= "" end, {timeout = 60})
   task:cancel()
-  wait_until(function() return vm:run("ps | grep '[s]leep 4242'").stdout == "" end, {timeout = 20})
+  wait_until(function() return vm:run("ps | grep '[s]leep 4242'").stdout == "" end, {timeout = 60})
 end)
 
 local kept = vm:spawn_worker()
@@ -73,7 +72,7 @@ test("a blocked syscall in one worker does not delay others", function(t)
   local took = seconds(function()
     for _ = 1, 10 do vm:run("true"); vm:syscall("getpid") end
   end)
-  t:assert(took < 20, ("took %.2f s"):format(took))
+  t:assert(took < 100, ("took %.2f s"):format(took))
   t:assert_eq(blocked:status(), "running")
   blocked:cancel()
 end)

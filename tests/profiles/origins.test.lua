@@ -15,9 +15,9 @@ end)
 
 test("a root folder, with its init as PID 1", function(t)
   local vm = provium:vm("v", "root"):boot()
-  wait_until(function() return (pcall(vm.stat, vm, "/tmp/init-ran")) end, {timeout = 30})
+  wait_until(function() return (pcall(vm.stat, vm, "/tmp/init-ran")) end, {timeout = 60})
   -- The init says that it ran before it becomes something else.
-  wait_until(function() return vm:read_file("/proc/1/cmdline"):find("sleep", 1, true) end, {timeout = 30})
+  wait_until(function() return vm:read_file("/proc/1/cmdline"):find("sleep", 1, true) end, {timeout = 60})
   t:assert_eq(vm:run("echo hi").stdout, "hi\n")
 end)
 
@@ -46,7 +46,7 @@ end)
 local no_init = {kernel_log = {"Unable to mount root fs"}}
 test("a guest without the agent is waited for as long as the profile says", no_init, function(t)
   local vm = provium:vm("v", "bare")
-  fails(t, 60, function() vm:boot() end, "boot()")
+  fails(t, 250, function() vm:boot() end, "boot()")
   t:assert_contains(vm:console():read_log(), "Unable to mount root fs", "the console of a failed boot stays")
 end)
 
@@ -85,9 +85,9 @@ test("a kernel without user space says that the shell is missing", function(t)
 end)
 
 test("an /init that cannot be run is named, with the reason", function(t)
-  fails(t, 60, function() provium:vm("v", "dangling"):boot() end,
+  fails(t, 250, function() provium:vm("v", "dangling"):boot() end,
     "boot(): the agent says: cannot run /init: ENOENT (No such file or directory)", "a link to a file that does not exist")
-  fails(t, 60, function() provium:vm("w", "directory"):boot() end,
+  fails(t, 250, function() provium:vm("w", "directory"):boot() end,
     "boot(): the agent says: cannot run /init: EACCES (Permission denied); it is a directory")
 end)
 
@@ -144,5 +144,5 @@ end)
 
 test("an init that powers off before it starts the agent is a failed boot", function(t)
   local vm = provium:vm("v", "agent-late", {kernel_cmdline_append = "halt_early"})
-  fails(t, 60, function() vm:boot() end, "boot()")
+  fails(t, 250, function() vm:boot() end, "boot()")
 end)
