@@ -10,7 +10,7 @@ end)
 test("wait for a line", function(t)
   local before = console:mark()
   vm:run_async("sleep 0.2; echo disk is full > /dev/console")
-  console:expect("disk is full", "10s")
+  console:expect("disk is full", "60s")
   t:assert_contains(console:since(before), "disk is full")
 end)
 

@@ -9,14 +9,14 @@ test("talk to a program", function(t)
   calculator:stdin_write("20 5\n")
   t:assert_eq(answers:read_until("\n"), "100\n")
   calculator:close_stdin()
-  calculator:wait("10s"):assert_ok()
+  calculator:wait("60s"):assert_ok()
 end)
 
 test("a signal, and the program's answer to it", function(t)
   local process = vm:run_async("trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done")
   process:stdout_stream():expect("ready")
   process:signal("term")
-  local result = process:wait("10s")
+  local result = process:wait("60s")
   t:assert_eq(result.exit_code, 3)
   t:assert_contains(result.stdout, "bye")
 end)
@@ -24,13 +24,13 @@ end)
 test("a program that a signal ends", function(t)
   local process = vm:run_async("sleep", {args = {"1000"}})
   process:kill("kill")
-  local result = process:wait("10s")
+  local result = process:wait("60s")
   t:assert_eq(result.status, "signalled")
   t:assert_eq(result.signal, 9)
 end)
 
 test("a command that exceeds its limit is killed, and its output is kept", function(t)
-  local result = vm:run("echo started; sleep 1000", {timeout = "1s"})
+  local result = vm:run("echo started; sleep 1000", {timeout = "5s"})
   t:assert(result.timed_out)
   t:assert_eq(result.stdout, "started\n")
 end)
@@ -41,9 +41,9 @@ test("arguments, environment, input: no shell in between", function(t)
 end)
 
 test("several at once", function(t)
-  local before = host.now_ns()
-  local sleepers = {}
-  for i = 1, 4 do sleepers[i] = vm:run_async("sleep 1") end
-  for _, sleeper in ipairs(sleepers) do sleeper:wait("10s"):assert_ok() end
-  t:assert((host.now_ns() - before) / 1e9 < 3.5, "they overlap")
+  -- Each ends when all four have begun.
+  local command = "touch /tmp/begun%d; until test $(ls /tmp/begun? | wc -l) = 4; do sleep 0.1; done"
+  local processes = {}
+  for i = 1, 4 do processes[i] = vm:run_async(command:format(i)) end
+  for _, process in ipairs(processes) do process:wait("60s"):assert_ok() end
 end)

@@ -83,7 +83,7 @@ test("a QEMU that is killed while its guest boots is named as that", {timeout = 
     cold = true, agent_timeout = "100s", kernel_cmdline = "console=ttyS0 module_blacklist=virtio_console 8250.nr_uarts=1",
   })
   local boot = co.spawn(function() return pcall(vm.boot, vm) end)
-  vm:console():expect("Linux version", 60)
+  vm:console():expect("Linux version", 200)
   os.execute("kill -KILL " .. qemu_of(name))
   local ok, err = boot:join(60)
   t:assert(not ok)

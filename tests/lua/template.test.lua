@@ -176,7 +176,7 @@ local function warm_of(name, more)
     local vm = boot(called, more)
     if not machines.started_as(called) then return vm end
     vm:close()
-  end, {timeout = "120s", interval = "100ms", desc = "a warm VM"})
+  end, {timeout = "240s", interval = "100ms", desc = "a warm VM"})
 end
 
 local function last_pid(vm) return tonumber(vm:read_file("/proc/loadavg"):match("(%d+)%s*$")) end
