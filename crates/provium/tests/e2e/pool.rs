@@ -4,11 +4,11 @@ use crate::project::Project;
 use provium_events::Event;
 
 /// Holds one of two vCPUs for longer than the other file's time limit.
-const HOLDS: &str = r#"test("holds", function() provium:vm("v", "default"):boot():run("sleep 12") end)
+const HOLDS: &str = r#"test("holds", function() provium:vm("v", "default"):boot():run("sleep 24") end)
 "#;
 
 const WAITS: &str = r#"local first = provium:vm("first", "default"):boot()
-test("has its time for itself", {timeout = "5s"}, function(t)
+test("has its time for itself", {timeout = "15s"}, function(t)
   first:run("sleep 1")
   t:assert_eq(provium:vm("second", "default"):boot():run("echo on").stdout, "on\n")
 end)

@@ -109,7 +109,7 @@ fn a_kernel_that_cannot_be_woken_ends_the_run() {
 /// A test with less time than its disk's image takes to make.
 const FOLDER_DISK: &str = r#"provium:vm("first", "default", {disks = {{scratch = "1M", id = "src"}}}):boot():close()
 
-test("boots", {timeout = "10s"}, function(t)
+test("boots", {timeout = "20s"}, function(t)
   local vm = provium:vm("v", "default", {disks = {{folder = "tree", id = "src", mount = "/src"}}}):boot()
   t:assert_eq(vm:read_file("/src/file"), "text")
 end)
@@ -122,7 +122,7 @@ test("saves", function(t) vm:snapshot("saved") end)
 
 const FOLDER_DISK_RESTORED: &str = r#"local vm = provium:vm("v", "default")
 
-test("restores", {timeout = "10s"}, function(t)
+test("restores", {timeout = "20s"}, function(t)
   vm:restore("saved")
   t:assert_eq(vm:read_file("/src/file"), "text")
 end)
@@ -183,7 +183,7 @@ fn the_image_of_a_folder_is_made_outside_of_time_limits() {
     let profile = "[profiles.disk]\nguest = \"default\"\ndisks = [{ folder = \"other\" }]\n";
     cache.configure("profile.toml", profile);
     let project = &cache.project;
-    write_program(project, "mke2fs", "sleep 11\nexec \"$MKE2FS\" \"$@\"");
+    write_program(project, "mke2fs", "sleep 21\nexec \"$MKE2FS\" \"$@\"");
     let path = std::env::var("PATH").unwrap();
     let mut which = project.command("sh");
     which.args(["-c", "PATH=$PATH:/usr/sbin:/sbin command -v mke2fs"]);
