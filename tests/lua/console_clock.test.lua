@@ -77,6 +77,41 @@ test("never raises when the guest ends by itself", {kernel_log = "ignore"}, func
   t:assert_contains(t:assert_raises(function() task:join("100s") end), "`Kernel panic` came")
 end)
 
+test("waits for a text say how the guest ended", {kernel_log = "ignore"}, function(t)
+  local own = provium:vm("ended", "default", {kernel_cmdline = "loglevel=7"}):boot()
+  local console = own:console()
+  local function check_waits(how)
+    for call, argument in pairs {expect = "no such text", expect_any = {"no such text", "nor this"}} do
+      local why = t:assert_raises(function() console[call](console, argument, "10s") end)
+      t:assert_contains(why, "console of vm `ended`: " .. call .. '(')
+      t:assert_contains(why, "no such text")
+      t:assert_contains(why, how)
+    end
+    local stream = console:read()
+    for _, call in ipairs {"expect", "read_until", "expect_match"} do
+      local why = t:assert_raises(function() stream[call](stream, "no such text", "10s") end)
+      t:assert_contains(why, "stream EOF before `no such text`")
+      t:assert_match(why, "\nvm `ended`: [^\n]*" .. how)
+    end
+    t:assert_eq(console:expect("before the end", 0), "before the end")
+  end
+  own:check("echo before the end > /dev/console")
+  -- One that waits already while the guest ends.
+  local has_begun = false
+  local task = co.spawn(function()
+    has_begun = true
+    console:expect("no such text", "120s")
+  end)
+  wait_until(function() return has_begun end, {timeout = 60})
+  machines.end_by(own, machines.PANIC)
+  t:assert_contains(t:assert_raises(function() task:join("100s") end), "the guest's kernel panicked")
+  check_waits("the guest's kernel panicked")
+  own:boot()
+  own:check("echo before the end > /dev/console")
+  own:shutdown()
+  check_waits("the VM was shut down")
+end)
+
 test("never and a VM that the test switches off and on", function(t)
   local own = provium:vm("own", "default"):boot()
   local console = own:console()

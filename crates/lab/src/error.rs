@@ -201,7 +201,8 @@ impl LabError {
     }
 }
 
-fn died(in_test: Option<&str>) -> String {
+/// That a VM is dead; in which test it died, if that is another one.
+pub(crate) fn died(in_test: Option<&str>) -> String {
     match in_test {
         Some(test) => format!("the VM died in test `{test}`"),
         None => "the VM is dead".to_owned(),

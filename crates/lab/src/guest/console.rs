@@ -48,6 +48,16 @@ pub(crate) fn never_call(text: &[u8]) -> String {
     shown_call("never", text)
 }
 
+/// The call of a wait for one text in messages.
+pub(crate) fn expect_call(text: &[u8]) -> String {
+    shown_call("expect", text)
+}
+
+/// The call of a wait for one of several texts in messages.
+pub(crate) fn expect_any_call(texts: &[&[u8]]) -> String {
+    format!("expect_any({})", any_of(texts))
+}
+
 /// The console of a VM.
 #[derive(Clone)]
 pub struct Console {
@@ -212,25 +222,14 @@ impl Console {
         Ok(memchr::memmem::find_iter(&self.read_log()?, text).count())
     }
 
-    /// Waits until the text is anywhere in the log of the last boot or reset. Consumes nothing.
-    pub async fn expect(&self, text: &[u8], timeout: Duration) -> Result<(), LabError> {
-        let call = shown_call("expect", text);
-        self.wait_for_any(call, &[text], timeout).await.map(drop)
-    }
-
-    /// Waits until one of the texts is anywhere in the log of the last boot or reset; its index. A
-    /// reset meanwhile begins the search again.
-    pub async fn expect_any(&self, texts: &[&[u8]], timeout: Duration) -> Result<usize, LabError> {
-        let call = format!("expect_any({})", any_of(texts));
-        self.wait_for_any(call, texts, timeout).await
-    }
-
-    async fn wait_for_any(
+    /// Waits until one of the texts is anywhere in the log of the last boot or reset; its index. `None`: the machine
+    /// is gone, and has printed none of them. Consumes nothing. A reset meanwhile begins the search again.
+    pub(crate) async fn wait_for_any(
         &self,
-        call: String,
+        call: &str,
         texts: &[&[u8]],
         timeout: Duration,
-    ) -> Result<usize, LabError> {
+    ) -> Result<Option<usize>, LabError> {
         let deadline = Instant::now() + timeout;
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         // Each window begins as far before the end of the last one as a text may be long.
@@ -243,7 +242,7 @@ impl Console {
                 .iter()
                 .position(|text| memchr::memmem::find(&window, text).is_some())
             {
-                return Ok(found);
+                return Ok(Some(found));
             }
             let end = at + window.len() as u64;
             if end < self.mark() {
@@ -256,15 +255,7 @@ impl Console {
             at = end.saturating_sub(longest);
             match tokio::time::timeout_at(deadline, self.log.changed_past(end)).await {
                 Ok(true) => {}
-                Ok(false) => {
-                    let why = format!(
-                        "the console ended before {}{}{}",
-                        any_of(texts),
-                        self.lost(),
-                        self.shown_of_boot()
-                    );
-                    return Err(LabError::invalid(self.subject(), call, why));
-                }
+                Ok(false) => return Ok(None),
                 Err(_) => {
                     let why = format!(
                         "timed out waiting for {}{}{}",
@@ -276,6 +267,24 @@ impl Console {
                 }
             }
         }
+    }
+
+    /// The error of a wait for texts that the console has ended before; `why`, if it is known.
+    pub(crate) fn ended_before(&self, call: &str, texts: &[&[u8]], why: Option<&str>) -> LabError {
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        let text = format!(
+            "the console ended before {}{why}{}{}",
+            any_of(texts),
+            self.lost(),
+            self.shown_of_boot()
+        );
+        LabError::invalid(self.subject(), call, text)
+    }
+
+    /// A note that the log lacks bytes, if it does.
+    pub(crate) fn lost(&self) -> String {
+        let complete = self.log.check_complete();
+        complete.map_or_else(|error| format!("; {}", chain(&error)), |()| String::new())
     }
 
     /// Fails if the text comes within `duration` from now on, whether or not a machine runs.
@@ -319,12 +328,6 @@ impl Console {
                 ),
             }),
         }
-    }
-
-    /// A note that the log lacks bytes, if it does.
-    fn lost(&self) -> String {
-        let complete = self.log.check_complete();
-        complete.map_or_else(|error| format!("; {}", chain(&error)), |()| String::new())
     }
 
     /// The end of the log, for a message.

@@ -1,7 +1,7 @@
-//! Waits on the console of a VM that depend on whether its guest lives.
+//! Waits on the console of a VM that end with its guest, and why they ended.
 
 use crate::error::LabError;
-use crate::guest::console::never_call;
+use crate::guest::console::{expect_any_call, expect_call, never_call};
 use crate::vm::handle::Vm;
 use crate::vm::running::DeathReport;
 use crate::vm::state::{Stage, VmState};
@@ -9,6 +9,65 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Vm {
+    /// Waits until the text is anywhere in the log of the last boot or reset. Consumes nothing.
+    ///
+    /// # Errors
+    /// This and the following: when the time is up, and when the guest has ended without it; the error says how.
+    pub async fn prints(&self, text: &[u8], timeout: Duration) -> Result<(), LabError> {
+        let texts = [text];
+        let found = self.prints_one_of(expect_call(text), &texts, timeout);
+        found.await.map(drop)
+    }
+
+    /// Waits until one of the texts is anywhere in the log of the last boot or reset; its index.
+    pub async fn prints_any(&self, texts: &[&[u8]], timeout: Duration) -> Result<usize, LabError> {
+        let call = expect_any_call(texts);
+        self.prints_one_of(call, texts, timeout).await
+    }
+
+    async fn prints_one_of(
+        &self,
+        call: String,
+        texts: &[&[u8]],
+        timeout: Duration,
+    ) -> Result<usize, LabError> {
+        let console = self.console();
+        if let Some(found) = console.wait_for_any(&call, texts, timeout).await? {
+            return Ok(found);
+        }
+        // A machine may be gone a little before the VM is dead.
+        let error = match self.0.stage_after_end().await {
+            Some(Stage::Dead(report)) => {
+                let mut error = report.error(console.subject(), call);
+                if let LabError::Dead { how, .. } = &mut error {
+                    how.push_str(&console.lost());
+                }
+                error
+            }
+            Some(stage) => console.ended_before(&call, texts, Some(self.why_off(&stage))),
+            None => console.ended_before(&call, texts, None),
+        };
+        Err(error)
+    }
+
+    /// How its guest ended, for the end of a stream of its console; `None` while it runs.
+    pub async fn describe_end(&self) -> Option<String> {
+        let how = match self.0.stage_after_end().await? {
+            Stage::Dead(report) => report.describe(),
+            stage => self.why_off(&stage).to_owned(),
+        };
+        Some(format!("{}: {how}", self.subject()))
+    }
+
+    /// Why it has no machine, in the stage of a VM that is not dead.
+    fn why_off(&self, stage: &Stage) -> &'static str {
+        match stage {
+            _ if self.is_closed() => "the VM is closed",
+            Stage::Created => "the VM is not booted",
+            _ => "the VM was shut down",
+        }
+    }
+
     /// Waits for `duration`, in which the guest must not print the text. Returns earlier when the VM is switched off on
     /// purpose. While it is off from the beginning on, a boot is waited for.
     ///

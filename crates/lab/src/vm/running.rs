@@ -2,7 +2,7 @@
 
 use crate::disk::{DrainGuard, ServedDisks, VmDisk};
 use crate::environment::EndMachine;
-use crate::error::LabError;
+use crate::error::{LabError, died};
 use crate::guest::target::AgentLink;
 use crate::lock::lock;
 use crate::resource::Generation;
@@ -79,10 +79,21 @@ pub(crate) struct DeathReport {
 }
 
 impl DeathReport {
-    pub(crate) fn error(&self, subject: String, call: String) -> LabError {
+    /// That the VM is dead, and how it died.
+    pub(crate) fn describe(&self) -> String {
+        let in_test = self.in_earlier_test();
+        format!("{}: {}", died(in_test.as_deref()), self.how)
+    }
+
+    /// The test in which it died, unless that still runs.
+    fn in_earlier_test(&self) -> Option<String> {
         let in_test = self.in_test.clone();
+        in_test.filter(|test| self.current_test.name().as_deref() != Some(test))
+    }
+
+    pub(crate) fn error(&self, subject: String, call: String) -> LabError {
+        let in_test = self.in_earlier_test();
         // The report of that test shows the console.
-        let in_test = in_test.filter(|test| self.current_test.name().as_deref() != Some(test));
         let console = match in_test {
             Some(_) => String::new(),
             None => self.console.clone(),

@@ -269,14 +269,18 @@ impl VmCore {
 
     /// The error of a call: the death of the VM, if that is why the machine or the channel failed.
     pub(crate) async fn explain(&self, call: &str, error: LabError) -> LabError {
+        match self.stage_after_end().await {
+            Some(Stage::Dead(report)) => report.error(self.subject(), call.to_owned()),
+            Some(_) => LabError::gone(self.subject(), call, "the VM was shut down meanwhile"),
+            None => error,
+        }
+    }
+
+    /// Its stage once the end of its machine was noticed; `None` if it was not within a grace period.
+    pub(crate) async fn stage_after_end(&self) -> Option<Stage> {
         let mut stage = self.stage.subscribe();
         let ended = stage.wait_for(|stage| stage.running().is_none());
-        let Ok(Ok(stage)) = tokio::time::timeout(END_GRACE, ended).await else {
-            return error;
-        };
-        match &*stage {
-            Stage::Dead(report) => report.error(self.subject(), call.to_owned()),
-            _ => LabError::gone(self.subject(), call, "the VM was shut down meanwhile"),
-        }
+        let stage = tokio::time::timeout(END_GRACE, ended).await.ok()?.ok()?;
+        Some(stage.clone())
     }
 }

@@ -1,6 +1,6 @@
 //! A VM's console: `vm:console()`.
 
-use super::stream;
+use super::stream::{self, StreamOrigin};
 use super::value::{call_site, describe_handle};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
@@ -34,10 +34,15 @@ impl ConsoleObject {
         }
     }
 
-    fn console(&self) -> std::result::Result<Console, LuaError> {
-        if self.is_closed.get() {
-            return Err(LuaError::argument("console closed"));
+    fn check_open(&self) -> std::result::Result<(), LuaError> {
+        match self.is_closed.get() {
+            true => Err(LuaError::argument("console closed")),
+            false => Ok(()),
         }
+    }
+
+    fn console(&self) -> std::result::Result<Console, LuaError> {
+        self.check_open()?;
         Ok(self.vm.console())
     }
 }
@@ -80,7 +85,9 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
     class
         .method("read", |lua, this, _| {
             let (scope, site) = call_site(lua);
-            Ok(stream::value(lua, this.console()?.stream(&scope, site))?)
+            let stream = this.console()?.stream(&scope, site);
+            let origin = StreamOrigin::Console(this.vm.clone());
+            Ok(stream::value_of(lua, stream, origin)?)
         })?
         .method("read_log", |lua, this, _| {
             Ok(lua.create_string(this.console()?.read_log()?)?)
@@ -134,7 +141,8 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
             let timeout = args
                 .opt_duration(1, "the timeout")?
                 .unwrap_or(DEFAULT_TIMEOUT);
-            this.console()?.expect(&text, timeout).await?;
+            this.check_open()?;
+            this.vm.prints(&text, timeout).await?;
             Ok(lua.create_string(text)?)
         })?
         .async_method("expect_any", |_, this, args| async move {
@@ -152,13 +160,13 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
             let timeout = args
                 .opt_duration(1, "the timeout")?
                 .unwrap_or(DEFAULT_TIMEOUT);
-            Ok(this.console()?.expect_any(&texts, timeout).await? + 1)
+            this.check_open()?;
+            Ok(this.vm.prints_any(&texts, timeout).await? + 1)
         })?
         .async_method("never", |_, this, args| async move {
             let text = args.text_to_find(0)?;
             let duration = args.duration(1, "the duration")?;
-            // Raises if the console is closed.
-            this.console()?;
+            this.check_open()?;
             Ok(this.vm.never_prints(&text, duration).await?)
         })?
         .async_method("write", |_, this, args| async move {

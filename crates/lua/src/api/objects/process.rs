@@ -1,7 +1,8 @@
 //! `process`: a command that runs in the background.
 
+use super::result;
+use super::stream::{self, StreamOrigin};
 use super::value::{self, call_site};
-use super::{result, stream};
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use crate::engine::started_processes::state;
@@ -84,11 +85,19 @@ fn outputs(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> 
         .method("stdout_stream", |lua, this, _| {
             let (scope, site) = call_site(lua);
             let stream = this.0.stream(&scope, OutputKind::Stdout, site);
-            Ok(stream::value_of_process(lua, stream, &this.0)?)
+            Ok(stream::value_of(
+                lua,
+                stream,
+                StreamOrigin::Process(this.0.clone()),
+            )?)
         })?
         .method("stderr_stream", |lua, this, _| {
             let (scope, site) = call_site(lua);
             let stream = this.0.stream(&scope, OutputKind::Stderr, site);
-            Ok(stream::value_of_process(lua, stream, &this.0)?)
+            Ok(stream::value_of(
+                lua,
+                stream,
+                StreamOrigin::Process(this.0.clone()),
+            )?)
         })
 }

@@ -12,7 +12,7 @@ use crate::engine::test_file::TestFileState;
 use crate::pattern::{self, FoundMatch, PatternError};
 use mlua::{Lua, MultiValue, Result, Value};
 use provium_lab::request::NoticeKind;
-use provium_lab::{ByteStream, LabError, Process};
+use provium_lab::{ByteStream, LabError, Process, Vm};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,8 +34,16 @@ const AT_THE_END: &str = "stream EOF before";
 #[derive(Debug, Clone)]
 pub(super) struct StreamObject {
     stream: ByteStream,
-    /// The process of which this is an output.
-    process: Option<Process>,
+    origin: Option<StreamOrigin>,
+}
+
+/// Whose end ends a stream. Errors at the end of the stream say how it ended.
+#[derive(Debug, Clone)]
+pub(super) enum StreamOrigin {
+    /// The stream is an output of this process.
+    Process(Process),
+    /// The stream is the console of this VM.
+    Console(Vm),
 }
 
 impl Object for StreamObject {
@@ -52,22 +60,22 @@ impl Object for StreamObject {
 pub(super) fn value(lua: &Lua, stream: ByteStream) -> Result<Value> {
     value::of(lua, stream.id(), || StreamObject {
         stream,
-        process: None,
+        origin: None,
     })
 }
 
-/// The Lua value of an output of a process.
-pub(super) fn value_of_process(lua: &Lua, stream: ByteStream, process: &Process) -> Result<Value> {
-    let process = Some(process.clone());
-    value::of(lua, stream.id(), || StreamObject { stream, process })
+/// The Lua value of a stream that ends with its origin.
+pub(super) fn value_of(lua: &Lua, stream: ByteStream, origin: StreamOrigin) -> Result<Value> {
+    let origin = Some(origin);
+    value::of(lua, stream.id(), || StreamObject { stream, origin })
 }
 
 /// An object that is read as a stream.
 pub(super) trait HasStream: Object {
     /// The lab's side of it.
     fn stream(&self) -> &ByteStream;
-    /// The process of which it is an output.
-    fn process(&self) -> Option<&Process> {
+    /// Whose end ends it.
+    fn origin(&self) -> Option<&StreamOrigin> {
         None
     }
 }
@@ -76,31 +84,42 @@ impl HasStream for StreamObject {
     fn stream(&self) -> &ByteStream {
         &self.stream
     }
-    fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
+    fn origin(&self) -> Option<&StreamOrigin> {
+        self.origin.as_ref()
     }
 }
 
-/// The error of a call that waited for text. At the end of a process's output it says how the process
-/// ended, and what it wrote to standard error.
-async fn explain(lua: &Lua, process: Option<&Process>, error: LabError) -> LuaError {
+/// The error of a call that waited for text. At the end of the stream it says how its origin ended.
+async fn explain(lua: &Lua, origin: Option<&StreamOrigin>, error: LabError) -> LuaError {
     let mut text = error.to_string();
-    match process {
-        Some(process) if text.contains(AT_THE_END) => {
-            // Its output may end a little before it does.
-            let ended = process.wait(None);
-            let _ = tokio::time::timeout(END_GRACE, ended).await;
-            text.push_str(&format!("\n{}: {}", process.subject(), state(process)));
-            let [_, stderr] = process.output_so_far();
-            let keep = keep_in(&TestFileState::of(lua).lab);
-            let file = || keep(&format!("{} stderr", process.subject()), &stderr);
-            for line in output_lines("stderr", &stderr, file) {
+    if !text.contains(AT_THE_END) {
+        return error.into();
+    }
+    match origin {
+        None => return error.into(),
+        Some(StreamOrigin::Process(process)) => add_end_of_process(lua, process, &mut text).await,
+        Some(StreamOrigin::Console(vm)) => {
+            if let Some(end) = vm.describe_end().await {
                 text.push('\n');
-                text.push_str(&line);
+                text.push_str(&end);
             }
-            LuaError::message(text)
         }
-        _ => error.into(),
+    }
+    LuaError::message(text)
+}
+
+/// Adds how the process ended, and what it wrote to standard error.
+async fn add_end_of_process(lua: &Lua, process: &Process, text: &mut String) {
+    // Its output may end a little before it does.
+    let ended = process.wait(None);
+    let _ = tokio::time::timeout(END_GRACE, ended).await;
+    text.push_str(&format!("\n{}: {}", process.subject(), state(process)));
+    let [_, stderr] = process.output_so_far();
+    let keep = keep_in(&TestFileState::of(lua).lab);
+    let file = || keep(&format!("{} stderr", process.subject()), &stderr);
+    for line in output_lines("stderr", &stderr, file) {
+        text.push('\n');
+        text.push_str(&line);
     }
 }
 
@@ -128,14 +147,14 @@ pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>>
             let (text, timeout) = wanted(&args)?;
             match this.stream().read_until(&text, timeout).await {
                 Ok(matched) => Ok(lua.create_string(matched)?),
-                Err(error) => Err(explain(&lua, this.process(), error).await),
+                Err(error) => Err(explain(&lua, this.origin(), error).await),
             }
         })?
         .async_method("expect", |lua, this, args| async move {
             let (text, timeout) = wanted(&args)?;
             match this.stream().expect(&text, timeout).await {
                 Ok(()) => Ok(()),
-                Err(error) => Err(explain(&lua, this.process(), error).await),
+                Err(error) => Err(explain(&lua, this.origin(), error).await),
             }
         })?
         .async_method("expect_match", |lua, this, args| async move {
@@ -222,7 +241,7 @@ async fn expect_match(
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = stream.wait_match(CALL, &pattern, left, grown);
         if let Err(error) = waited.await {
-            return Err(explain(lua, this.process(), error).await);
+            return Err(explain(lua, this.origin(), error).await);
         }
         let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
         tried = Some(held.len());
