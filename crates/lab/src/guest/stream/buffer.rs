@@ -24,6 +24,8 @@ pub(super) struct Buffer {
     source: Option<Box<dyn ByteSource>>,
     /// Why the source failed. Each later read fails with it again, since it is not an end of the stream.
     failure: Option<LabError>,
+    /// An error that has come and that the next read reports, once.
+    pending: Option<LabError>,
     kept: Vec<u8>,
     /// The last bytes read, whether or not they were handed out.
     seen: Vec<u8>,
@@ -46,6 +48,7 @@ impl Buffer {
         Self {
             source: Some(source),
             failure: None,
+            pending: None,
             kept: Vec::new(),
             seen: Vec::new(),
             at_end,
@@ -69,6 +72,9 @@ impl Buffer {
 
     /// Reads the source once; false at its end.
     pub(super) async fn fill(&mut self) -> Result<bool, LabError> {
+        if let Some(pending) = self.pending.take() {
+            return Err(pending);
+        }
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
@@ -96,13 +102,15 @@ impl Buffer {
         }
     }
 
-    /// Reads what the source has at the moment, up to `most` unread bytes. A failure is kept for the next read.
+    /// Reads what the source has at the moment, up to `most` unread bytes. An error is kept for the next read.
     pub(super) fn take_ready(&mut self, most: usize) {
         while self.kept.len() < most {
             match self.fill().now_or_never() {
                 Some(Ok(true)) => {}
                 Some(Err(error)) => {
-                    self.failure = Some(error);
+                    if self.failure.is_none() {
+                        self.pending = Some(error);
+                    }
                     return;
                 }
                 Some(Ok(false)) | None => return,
@@ -206,6 +214,34 @@ mod tests {
     use crate::guest::stream::source::ReadFuture;
     use proptest::prelude::*;
     use std::collections::VecDeque;
+
+    /// An error that is not final, then the end.
+    struct Gap(bool);
+
+    impl ByteSource for Gap {
+        fn read(&mut self) -> ReadFuture<'_> {
+            Box::pin(async {
+                match std::mem::replace(&mut self.0, true) {
+                    false => Err(LabError::invalid("stream", "read()", "5 bytes were lost")),
+                    true => Ok(None),
+                }
+            })
+        }
+    }
+
+    #[test]
+    fn an_error_that_was_read_ahead_is_reported_once() {
+        let at_end = Arc::<AtomicBool>::default();
+        let mut buffer = Buffer::new(Box::new(Gap(false)), Arc::clone(&at_end));
+        for _ in 0..2 {
+            buffer.take_ready(1);
+            assert!(!at_end.load(Ordering::Acquire), "the error comes first");
+        }
+        run(buffer.next()).unwrap_err();
+        buffer.take_ready(1);
+        assert!(at_end.load(Ordering::Acquire));
+        assert!(run(buffer.next()).unwrap().is_empty());
+    }
 
     /// These pieces, then the end.
     struct Pieces(VecDeque<Vec<u8>>);

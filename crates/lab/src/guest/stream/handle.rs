@@ -78,7 +78,11 @@ impl ByteStream {
         let id = ResourceId::next();
         let at_end = Arc::<AtomicBool>::default();
         match parts.kind {
-            StreamKind::Console => parts.open.add_of_host(id, &parts.subject, &parts.site),
+            StreamKind::Console => {
+                let at_end = Arc::clone(&at_end);
+                let open = &parts.open;
+                open.add_of_host(id, &parts.subject, &parts.site, at_end);
+            }
             StreamKind::Tail => {
                 let at_end = Arc::clone(&at_end);
                 let open = &parts.open;
@@ -132,6 +136,10 @@ impl ByteStream {
 
     /// Whether everything was handed out and nothing more will come. Nothing comes from a closed stream.
     pub fn eof(&self) -> bool {
+        // The source may have ended since it was last read. A task that reads the stream notices that itself.
+        if let Ok(mut buffer) = self.0.buffer.try_lock() {
+            buffer.take_ready(1);
+        }
         self.0.at_end.load(Ordering::Acquire) || self.is_closed()
     }
 
@@ -425,7 +433,11 @@ mod tests {
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"ee");
         assert_eq!(stream.next(SOON).await.unwrap(), None, "timeout");
         assert!(!stream.eof());
+        sender.send("last").unwrap();
         drop(sender);
+        assert!(!stream.eof(), "not everything was read");
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"last");
+        assert!(stream.eof(), "without another read");
         assert_eq!(stream.next(SOON).await.unwrap(), None, "end");
         assert!(stream.eof());
     }

@@ -52,9 +52,15 @@ impl OpenStreams {
         self.insert(id, subject, site, at_end, true);
     }
 
-    /// Adds a stream of what the harness itself has, which continues with the next guest.
-    pub(crate) fn add_of_host(&self, id: ResourceId, subject: &str, site: &Site) {
-        self.insert(id, subject, site, Arc::default(), false);
+    /// Adds a stream of what the harness itself has, until it is at its end. It may continue with the next guest.
+    pub(crate) fn add_of_host(
+        &self,
+        id: ResourceId,
+        subject: &str,
+        site: &Site,
+        at_end: Arc<AtomicBool>,
+    ) {
+        self.insert(id, subject, site, at_end, false);
     }
 
     fn insert(
@@ -127,11 +133,14 @@ mod tests {
         at_end.store(true, Ordering::Release);
         open.add(ResourceId::next(), "tail", &site(1));
         let console = ResourceId::next();
-        open.add_of_host(console, "console", &site(2));
+        let console_end = Arc::<AtomicBool>::default();
+        open.add_of_host(console, "console", &site(2), Arc::clone(&console_end));
         assert_eq!(open.count(true), 2, "one is at its end");
         assert_eq!(open.count(false), 1, "the machine is off");
         open.guest_ended();
         assert_eq!(open.list(), ["console (a.test.lua:2)"]);
+        console_end.store(true, Ordering::Release);
+        assert!(open.list().is_empty(), "the console is at its end");
         open.remove(console);
         assert_eq!(open.count(true), 0);
     }
