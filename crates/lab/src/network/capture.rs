@@ -36,10 +36,13 @@ pub struct Packet {
 
 /// The frames as lines of text.
 struct Lines {
+    subject: String,
     frames: Arc<CapturedFrames>,
     bridge: Bridge,
     /// How many frames were given.
     given: usize,
+    /// How many of the lost frames were reported.
+    reported: u64,
 }
 
 impl Bridge {
@@ -66,9 +69,11 @@ impl Capture {
         let queue = queue.map_err(|error| bridge.0.stopped(call, error))?;
         let frames = Arc::new(CapturedFrames::new(port, queue));
         let source = Lines {
+            subject: subject.clone(),
             frames: Arc::clone(&frames),
             bridge: bridge.clone(),
             given: 0,
+            reported: 0,
         };
         let parts = StreamParts {
             kind: StreamKind::Capture,
@@ -130,30 +135,38 @@ impl Capture {
         write().map_err(|error| LabError::host(self.lines.subject(), &call, error))
     }
 
-    /// Ends the capture. Closed already is fine. What it has can still be read as packets and saved.
+    /// Ends the capture. Closed already is fine. What it has can still be read as packets and saved. That frames were
+    /// lost is not an error of this call.
     pub async fn close(&self) -> Result<(), LabError> {
-        self.take_all("close()").await?;
+        self.take_what_passed("close()").await;
         self.frames.close();
         self.lines.close().await
     }
 
-    /// Takes all frames that have passed so far.
+    /// Takes all frames that have passed so far; an error if some were lost.
     async fn take_all(&self, call: &str) -> Result<(), LabError> {
+        match self.take_what_passed(call).await {
+            0 => Ok(()),
+            lost => Err(frames_lost(self.lines.subject(), call, lost)),
+        }
+    }
+
+    /// Takes all frames that have passed so far; how many were lost.
+    async fn take_what_passed(&self, call: &str) -> u64 {
         // The switch answers when it has passed on what came before.
         if let Ok(switch) = self.bridge.0.switch(call) {
             let _ = switch.with(|_, _| ()).await;
         }
-        match self.frames.take_all() {
-            0 => Ok(()),
-            lost => {
-                let why = format!(
-                    "{lost} frames were lost, because more came than a capture keeps; read it more \
-                     often, or capture a single NIC"
-                );
-                Err(LabError::invalid(self.lines.subject(), call, why))
-            }
-        }
+        self.frames.take_all()
     }
+}
+
+fn frames_lost(subject: &str, call: &str, lost: u64) -> LabError {
+    let why = format!(
+        "{lost} frames were lost, because more came than a capture keeps; read it more \
+         often, or capture a single NIC"
+    );
+    LabError::invalid(subject, call, why)
 }
 
 /// The names of the members of a bridge.
@@ -175,19 +188,33 @@ impl PortNames {
     }
 }
 
+impl Lines {
+    /// Reports once that more frames were lost.
+    fn report(&mut self, lost: u64) -> LabError {
+        let more = lost - self.reported;
+        self.reported = lost;
+        frames_lost(&self.subject, "read()", more)
+    }
+}
+
 impl ByteSource for Lines {
     fn read(&mut self) -> ReadFuture<'_> {
         Box::pin(async {
-            poll_fn(|context| self.frames.poll_more(self.given, context)).await;
+            let (given, reported) = (self.given, self.reported);
+            let more = poll_fn(|context| self.frames.poll_more(given, reported, context));
+            let lost = more.await;
             let names = PortNames::new(&self.bridge);
-            let list = self.frames.list();
-            let new = &list[self.given..];
-            self.given = list.len();
-            if new.is_empty() {
-                return Ok(None);
-            }
+            let frames = Arc::clone(&self.frames);
+            let list = frames.list();
             let mut text = String::new();
-            for captured in new {
+            for captured in &list[self.given..] {
+                if captured.lost_before > self.reported {
+                    // What precedes the gap comes first.
+                    if text.is_empty() {
+                        return Err(self.report(captured.lost_before));
+                    }
+                    break;
+                }
                 // Writing to a string cannot fail.
                 let _ = writeln!(
                     text,
@@ -195,8 +222,15 @@ impl ByteSource for Lines {
                     names.of(captured.from),
                     summarize(&captured.frame).text
                 );
+                self.given += 1;
             }
-            Ok(Some(text.into_bytes()))
+            if !text.is_empty() {
+                return Ok(Some(text.into_bytes()));
+            }
+            match lost > self.reported {
+                true => Err(self.report(lost)),
+                false => Ok(None),
+            }
         })
     }
 }

@@ -7,7 +7,8 @@ use crate::guest::stream::Site;
 use crate::resource::Scope;
 use crate::test_file::TestFileContext;
 use provium_events::Sink;
-use provium_switch::Impairment;
+use provium_switch::shell::{CAPTURE_LIMIT, FRAME_OVERHEAD};
+use provium_switch::{Impairment, MAX_MTU};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,4 +160,52 @@ async fn a_saved_bridge_has_rules_and_frames_in_flight() {
     let captured = capture.packets().await.unwrap();
     let captured = captured.iter().map(|packet| packet.summary.length);
     assert_eq!(captured.collect::<Vec<_>>(), [14 + 7, 14 + 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_that_is_read_as_a_stream_reports_each_gap_once() {
+    let fixture = Fixture::new();
+    let options = BridgeOptions {
+        mtu: Some(MAX_MTU),
+        ..BridgeOptions::default()
+    };
+    let lan = fixture.bridge("lan", options);
+    let a = fixture.port(&lan, "a").await;
+    let b = fixture.port(&lan, "b").await;
+    let site = Site {
+        file: "a.test.lua".to_owned(),
+        line: 1,
+    };
+    let capture = lan.capture(&fixture.scope, site).await.unwrap();
+    let payload = vec![0; MAX_MTU];
+    let fits = CAPTURE_LIMIT / (frame(&a, &b, &payload).len() + FRAME_OVERHEAD);
+    for _ in 0..fits + 5 {
+        sends(&a, &b, &payload).await;
+    }
+    // The switch answers when it has passed on what came before.
+    lan.rules().reset().await.unwrap();
+    let lines = capture.lines();
+    let mut read = 0;
+    let error = loop {
+        match lines.next(LONG).await {
+            Ok(piece) => read += text_lines(&piece.expect("what was kept")),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert_eq!(read, fits, "what precedes the gap comes first");
+    let expected = "capture of bridge `lan`: read(): 5 frames were lost, because more came than a capture keeps";
+    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(lines.next(Duration::ZERO).await.unwrap(), None, "once");
+    assert!(!lines.eof());
+    sends(&a, &b, b"after").await;
+    let after = lines.next(LONG).await.unwrap().expect("a line in time");
+    assert_eq!(text_lines(&after), 1);
+    let packets = capture.packets().await.unwrap_err().to_string();
+    assert!(packets.contains("5 frames were lost"), "{packets}");
+    capture.close().await.unwrap();
+    assert!(lines.is_closed());
+}
+
+fn text_lines(piece: &[u8]) -> usize {
+    piece.iter().filter(|byte| **byte == b'\n').count()
 }

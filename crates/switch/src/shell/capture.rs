@@ -25,6 +25,8 @@ pub struct CapturedFrame {
     pub to: Option<PortId>,
     /// The frame.
     pub frame: Bytes,
+    /// How many frames this capture had lost before this one.
+    pub lost_before: u64,
 }
 
 /// The frames of a port, or of a switch, in the order in which they passed. It may be read at any time; a
@@ -79,6 +81,12 @@ impl Capture {
         Some(self.taken(frame))
     }
 
+    /// Whether no frame waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// Frames that were not kept because [`CAPTURE_LIMIT`] was reached.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -105,7 +113,7 @@ impl Tap {
         }
     }
 
-    fn keep(&self, frame: CapturedFrame) {
+    fn keep(&self, mut frame: CapturedFrame) {
         let size = FRAME_OVERHEAD + frame.frame.len();
         // The reader only ever makes room, so a sum that fits now still fits after the addition.
         if self.usage.waiting.load(Ordering::Relaxed) + size > CAPTURE_LIMIT {
@@ -113,6 +121,7 @@ impl Tap {
             return;
         }
         self.usage.waiting.fetch_add(size, Ordering::Relaxed);
+        frame.lost_before = self.usage.lost.load(Ordering::Relaxed);
         // An error means that the capture has ended.
         let _ = self.frames.send(frame);
     }
@@ -128,6 +137,7 @@ pub(super) fn capture(taps: &mut Vec<Tap>, from: PortId, to: Option<PortId>, fra
                 to,
                 // A part of a larger buffer would keep all of it in memory.
                 frame: Bytes::copy_from_slice(frame),
+                lost_before: 0,
             });
         }
         !tap.frames.is_closed()
@@ -152,8 +162,10 @@ mod tests {
         frames.try_recv().expect("a frame");
         capture(&mut taps, A, None, &frame);
         assert_eq!(frames.lost(), 6);
-        let kept = std::iter::from_fn(|| frames.try_recv()).count();
-        assert_eq!(kept, 64);
+        let kept = std::iter::from_fn(|| frames.try_recv());
+        let lost_before: Vec<u64> = kept.map(|frame| frame.lost_before).collect();
+        assert_eq!(lost_before.len(), 64);
+        assert_eq!(lost_before[62..], [0, 6], "the gap is before the last one");
     }
 
     #[test]
