@@ -80,7 +80,7 @@ pub use network::{
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, Disk, Disks, GuestActivity, Nic, Power, Vm, VmState, VmStats};
+pub use vm::{BootFile, ConsoleWait, Disk, Disks, GuestActivity, Nic, Power, Vm, VmState, VmStats};
 pub use vm_options::{OnPanic, VmOptions};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.

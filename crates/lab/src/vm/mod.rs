@@ -67,6 +67,7 @@ pub(crate) use power::{switch_off, switch_off_as};
 pub(crate) use running::{RunningMachine, StartedMachine};
 pub(crate) use state::Lifecycle;
 
+pub use console::ConsoleWait;
 pub use disk::{Disk, Disks};
 pub use handle::{GuestActivity, Vm};
 pub use nic::Nic;

@@ -142,7 +142,7 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
                 .opt_duration(1, "the timeout")?
                 .unwrap_or(DEFAULT_TIMEOUT);
             this.check_open()?;
-            this.vm.prints(&text, timeout).await?;
+            this.vm.console_wait().expect(&text, timeout).await?;
             Ok(lua.create_string(text)?)
         })?
         .async_method("expect_any", |_, this, args| async move {
@@ -161,13 +161,13 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
                 .opt_duration(1, "the timeout")?
                 .unwrap_or(DEFAULT_TIMEOUT);
             this.check_open()?;
-            Ok(this.vm.prints_any(&texts, timeout).await? + 1)
+            Ok(this.vm.console_wait().expect_any(&texts, timeout).await? + 1)
         })?
         .async_method("never", |_, this, args| async move {
             let text = args.text_to_find(0)?;
             let duration = args.duration(1, "the duration")?;
             this.check_open()?;
-            Ok(this.vm.never_prints(&text, duration).await?)
+            Ok(this.vm.console_wait().never(&text, duration).await?)
         })?
         .async_method("write", |_, this, args| async move {
             let data = args.bytes(0, "the data")?;

@@ -99,7 +99,7 @@ async fn explain(lua: &Lua, origin: Option<&StreamOrigin>, error: LabError) -> L
         None => return error.into(),
         Some(StreamOrigin::Process(process)) => add_end_of_process(lua, process, &mut text).await,
         Some(StreamOrigin::Console(vm)) => {
-            if let Some(end) = vm.describe_end().await {
+            if let Some(end) = vm.console_wait().describe_end().await {
                 text.push('\n');
                 text.push_str(&end);
             }
