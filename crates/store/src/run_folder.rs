@@ -82,7 +82,8 @@ fn make(parent: &Utf8Path) -> io::Result<RunFolder> {
             // Another run was faster than the lock.
             continue;
         };
-        if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() && is_at(&lock, &path) {
+        // Exclusively: the folder may have been removed before the lock, and made again by a run that locks it too.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && is_at(&lock, &path) {
             return Ok(RunFolder { path, _lock: lock });
         }
     }
@@ -104,7 +105,8 @@ fn prune(parent: &Utf8Path, limits: RunFolderLimits) {
         if index < limits.most && is_new {
             continue;
         }
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        // Its number may have gone to another run since it was opened.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && is_at(&lock, &path) {
             let _ = std::fs::remove_dir_all(&path);
         }
     }
