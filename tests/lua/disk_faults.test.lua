@@ -229,7 +229,8 @@ for _, fs in ipairs {
   fault_test(fs.name .. ": an error of a read reaches the program", function(t)
     vm:check(("mkdir -p %s && %s %s && %s"):format(dir, fs.make, disk:node(), mount))
     vm:check(("head -c 1000000 /dev/zero | tr '\\0' x > %s/kept; sync"):format(dir))
-    vm:check("echo 3 > /proc/sys/vm/drop_caches")
+    -- The pages only: xfs reads the inode again, if it is not in memory, to write it, and stops where it cannot.
+    vm:check("echo 1 > /proc/sys/vm/drop_caches")
     disk:fail_reads()
     local r = vm:run(("cat %s/kept > /dev/null"):format(dir))
     t:assert_neq(r.exit_code, 0)
